@@ -1,0 +1,712 @@
+"""The tests: `pytest`. Numbers are compared with plain rewritings of the papers' formulas, in float64."""
+import ast
+import contextlib
+import io
+import math
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import data
+import train
+from data import BadInput, Sudoku
+from hrm import HRM
+from puzzles import make
+from trm import TRM, PuzzleRows, Linear, truncated_normal
+
+HERE = Path(__file__).parent
+KINDS = {"hrm": (HRM, {}), "trm": (TRM, {}), "trm-mlp": (TRM, {"mixer": "mlp"})}
+
+
+def small(kind, layers=2, T_H=2, T_L=3, **more):
+    """A small model with enough of everything to go wrong, its halting head not at its zero start."""
+    model_class, mixer = KINDS[kind]
+    torch.manual_seed(0)
+    model = model_class(7, 5, hidden_size=8, num_heads=2, layers=layers, T_H=T_H, T_L=T_L, **mixer, **more)
+    torch.nn.init.normal_(model.halt_head.weight)
+    torch.nn.init.normal_(model.halt_head.bias)
+    return model
+
+
+# ---- the models against a plain rewriting of the papers -----------------------------------------------------
+
+
+def plain_norm(h, axis):
+    return h / (h.pow(2).mean(axis, keepdim=True) + 1e-5).sqrt()
+
+
+def plain_swiglu(w, name, h):
+    gate_up, down = w[f"{name}.gate_up.weight"], w[f"{name}.down.weight"]
+    gate, up = gate_up[: len(gate_up) // 2], gate_up[len(gate_up) // 2 :]
+    g = torch.einsum("...i,oi->...o", h, gate)
+    return torch.einsum("...i,oi->...o", g * torch.sigmoid(g) * torch.einsum("...i,oi->...o", h, up), down)
+
+
+def plain_attention(w, name, h, heads):
+    """One head and one query at a time; the rotation as a product of complex numbers."""
+    D = h.shape[-1]
+    width = D // heads
+    q, k, v = (h @ w[f"{name}.qkv.weight"][i * D : (i + 1) * D].T for i in range(3))
+    position = torch.arange(h.shape[1], dtype=torch.float64)
+    turn = torch.polar(torch.ones(h.shape[1], width // 2, dtype=torch.float64),
+                       position[:, None] * 10000.0 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width))
+    out = []
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        qh, kh = (torch.complex(x[..., part][..., : width // 2], x[..., part][..., width // 2 :]) * turn for x in (q, k))
+        score = torch.einsum("bid,bjd->bij", qh, kh.conj()).real / math.sqrt(width)
+        out.append(score.softmax(-1) @ v[..., part])
+    return torch.cat(out, -1) @ w[f"{name}.output.weight"].T
+
+
+def plain_net(w, name, layers, mixer, heads, state, injection):
+    h = state + injection
+    for i in range(layers):
+        block = f"{name}.blocks.{i}"
+        if mixer == "mlp":
+            h = plain_norm(h + plain_swiglu(w, f"{block}.mix", h.transpose(1, 2)).transpose(1, 2), axis=1)
+        else:
+            h = plain_norm(h + plain_attention(w, f"{block}.attention", h, heads), axis=2)
+        h = plain_norm(h + plain_swiglu(w, f"{block}.mlp", h), axis=2)
+    return h
+
+
+def plain_step(kind, w, carry, inputs, row, prefix_len, layers=2, T_H=2, T_L=3, heads=2):
+    """One refinement step, the recursion written out as a list of calls, the gradient cut where the papers cut it."""
+    z_H, z_L = carry
+    tokens = torch.nn.functional.one_hot(inputs, len(w["embed_tokens"])).double() @ w["embed_tokens"]
+    prefix = torch.zeros(len(inputs), prefix_len, tokens.shape[-1], dtype=torch.float64)
+    if prefix_len:
+        prefix = torch.cat((row[:, None], prefix[:, 1:]), 1)
+    x = math.sqrt(tokens.shape[-1]) * torch.cat((prefix, tokens), 1)
+    mixer = "mlp" if kind == "trm-mlp" else "attention"
+    calls = (["L"] * T_L + ["H"]) * T_H
+    with_gradient = 2 if kind == "hrm" else T_L + 1
+    for i, call in enumerate(calls):
+        if i == len(calls) - with_gradient:
+            z_H, z_L = z_H.detach(), z_L.detach()
+        net = f"{call}_net" if kind == "hrm" else "net"
+        if call == "L":
+            z_L = plain_net(w, net, layers, mixer, heads, z_L, z_H + x)
+        else:
+            z_H = plain_net(w, net, layers, mixer, heads, z_H, z_L)
+    logits = z_H[:, prefix_len:] @ w["output_head.weight"].T
+    return (z_H, z_L), logits, z_H[:, 0] @ w["halt_head.weight"].T + w["halt_head.bias"]
+
+
+def close(ours, theirs):
+    """Equal to float32 rounding, which the norms of the recursion enlarge somewhat."""
+    return (ours - theirs).norm() <= 2e-4 * theirs.norm()
+
+
+@pytest.mark.parametrize("prefix_len", [0, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_carry_and_gradients_agree_with_the_plain_rewriting(kind, prefix_len):
+    model = small(kind, num_puzzles=4 if prefix_len else 0, prefix_len=prefix_len)
+    inputs, ids = torch.randint(0, 7, (3, 5)), torch.tensor([2, 1, 2])
+    if prefix_len:
+        torch.nn.init.normal_(model.puzzles.rows)
+    w = {name: value.double() for name, value in model.state_dict().items()}
+    for name, _ in model.named_parameters():
+        w[name].requires_grad_()
+    row = w["puzzles.rows"][ids].requires_grad_() if prefix_len else None
+
+    carry = model.initial_carry(3)
+    assert carry[0].shape == (3, prefix_len + 5, 8)
+    plain = tuple(w[name].expand(3, prefix_len + 5, 8) for name in ("z_H_init", "z_L_init"))
+    for _ in range(2):  # the second step starts from the first one's carry
+        carry, logits, halt_logits = model(carry, inputs, ids if prefix_len else None)
+        plain, plain_logits, plain_halt = plain_step(kind, w, plain, inputs, row, prefix_len)
+        for ours, theirs in zip((*carry, logits, halt_logits), (*plain, plain_logits, plain_halt)):
+            assert close(ours, theirs)
+        assert not carry[0].requires_grad and not carry[1].requires_grad
+        plain = tuple(z.detach() for z in plain)
+
+    weights = torch.randn_like(logits)
+    ((logits * weights).sum() + halt_logits.sum()).backward()
+    ((plain_logits * weights).sum() + plain_halt.sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert close(parameter.grad, w[name].grad), name
+    if prefix_len:
+        assert close(model.puzzles.taken.grad, row.grad)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_is_where_the_papers_put_it(kind):
+    model, calls = small(kind, T_H=3, T_L=4), []
+    for name in ("L_net", "H_net", "net"):
+        if hasattr(model, name):
+            getattr(model, name).register_forward_hook(
+                lambda *_, name=name: calls.append((name, torch.is_grad_enabled())))
+    model(model.initial_carry(1), torch.ones(1, 5, dtype=torch.long))
+    free = [name for name, gradient in calls if not gradient]
+    held = [name for name, gradient in calls if gradient]
+    if kind == "hrm":  # T_H * T_L low-level steps and T_H high-level ones; the last of each has the gradient
+        assert held == ["L_net", "H_net"]
+        assert free == ["L_net"] * 4 + ["H_net"] + ["L_net"] * 4 + ["H_net"] + ["L_net"] * 3
+    else:  # T_H recursions of T_L + 1 calls; the last recursion has the gradient
+        assert len(held) == 5 and len(free) == 10
+
+
+def test_carry_that_asks_for_a_gradient_gets_none():
+    for kind in KINDS:
+        model = small(kind, T_H=1, T_L=1)  # no call without gradient that would cut it anyway
+        z_H, z_L = (z.clone().requires_grad_() for z in model.initial_carry(1))
+        model((z_H, z_L), torch.ones(1, 5, dtype=torch.long))[1].sum().backward()
+        assert z_H.grad is None and z_L.grad is None
+
+
+def test_parameter_counts_are_the_papers():
+    def count(model):
+        return sum(p.numel() for p in model.parameters())
+
+    assert count(HRM(vocab_size=11, seq_len=81)) == 27_275_266
+    assert count(TRM(vocab_size=11, seq_len=81)) == 3_419_649
+    assert count(TRM(vocab_size=11, seq_len=81, layers=2)) == 6_827_521
+    mlp = dict(layers=2, mixer="mlp", num_puzzles=1, prefix_len=16)  # the public code has 513 more: an unused logit
+    assert count(TRM(vocab_size=11, seq_len=81, **mlp)) == 5_028_866 - 513
+    assert count(TRM(vocab_size=6, seq_len=900, **mlp)) == 18_795_522 - 513
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    w = truncated_normal((1000, 1000), std=0.1)
+    assert abs(w.std() - 0.1) < 2e-4  # a normal cut without correction would have 0.088
+    assert 0.226 < w.abs().max() < 0.2275  # cut at 2 sigma, 2.274 of the std that remains
+    model = TRM(vocab_size=500, seq_len=81)
+    for weight, std in ((model.embed_tokens, 512**-0.5), (model.output_head.weight, 512**-0.5),
+                        (model.net.blocks[0].mlp.down.weight, 1536**-0.5), (model.z_H_init, 1)):
+        assert abs(weight.std() / std - 1) < (0.1 if weight.ndim == 1 else 0.01)
+    assert (model.halt_head.weight == 0).all() and (model.halt_head.bias == -5).all()
+    assert not torch.equal(model.z_H_init, model.z_L_init)
+    assert {"z_H_init", "z_L_init"} <= set(model.state_dict()) - {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_carry_computes_in_bfloat16_and_agrees(kind):
+    model = small(kind)
+    inputs = torch.randint(0, 7, (3, 5))
+    carry, logits, halt_logits = model(model.initial_carry(3, torch.bfloat16), inputs)
+    _, exact, _ = model(model.initial_carry(3), inputs)
+    assert carry[0].dtype == carry[1].dtype == logits.dtype == torch.bfloat16 and halt_logits.dtype == torch.float32
+    assert (logits - exact).norm() / exact.norm() < 0.1
+    logits.sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)
+
+
+def test_shared_blocks_are_the_same_and_each_file_stands_alone():
+    def shared(name):
+        text = (HERE / name).read_text(encoding="utf-8")
+        return re.search(r"# ---- the shared blocks.*# ---- the end of the shared blocks[^\n]*", text, re.S).group()
+
+    assert shared("hrm.py") == shared("trm.py") and len(shared("hrm.py").splitlines()) > 100
+    for name in ("hrm.py", "trm.py"):
+        imports = [n for n in ast.walk(ast.parse((HERE / name).read_text(encoding="utf-8")))
+                   if isinstance(n, (ast.Import, ast.ImportFrom))]
+        assert {a.name.split(".")[0] for n in imports for a in n.names} == {"math", "torch"}
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    for wrong in (dict(hidden_size=12, num_heads=5), dict(hidden_size=12, num_heads=4), dict(num_puzzles=3)):
+        for model_class in (HRM, TRM):
+            with pytest.raises(ValueError):
+                model_class(7, 5, **wrong)
+    with pytest.raises(ValueError, match="neither"):
+        TRM(7, 5, mixer="convolution")
+
+
+# ---- halting, the loss, the puzzle rows ---------------------------------------------------------------------
+
+
+def bce(logit, target):
+    p = torch.sigmoid(logit.double())
+    return -(target * p.log() + (1 - target) * (1 - p).log())
+
+
+def test_trm_halting():
+    model = small("trm")
+    q, right = torch.tensor([[2.0], [-1.0], [0.0], [0.5]]), torch.tensor([True, False, True, False])
+    assert model.halts(q).tolist() == [True, False, False, True]
+    torch.testing.assert_close(model.halting_loss(q, right).double(), 0.5 * bce(q[:, 0], right.double()))
+
+
+def test_hrm_halting_learns_from_one_step_ahead():
+    model = small("hrm")
+    inputs, right = torch.randint(0, 7, (4, 5)), torch.tensor([True, False, True, False])
+    last = torch.tensor([False, False, True, True])
+    q = torch.randn(4, 2, requires_grad=True)
+    assert model.halts(q).equal(q[:, 0] > q[:, 1])
+    carry = model.initial_carry(4)
+    ahead = model(carry, inputs)[2].detach().double()
+    target = torch.where(last, ahead[:, 0], torch.maximum(ahead[:, 0], ahead[:, 1])).sigmoid()
+    assert (ahead[2:, 1] > ahead[2:, 0]).any()  # so that `last` makes a difference
+    loss = model.halting_loss(q, right, last, carry, inputs)
+    torch.testing.assert_close(loss.double(), 0.5 * (bce(q[:, 0], right.double()) + bce(q[:, 1], target)))
+    loss.sum().backward()
+    assert q.grad is not None and all(p.grad is None for p in model.parameters())
+
+
+def test_stablemax_agrees_with_the_papers_float64():
+    logits = torch.randn(2, 4, 11).mul(20).requires_grad_()
+    labels = torch.tensor([[3, 0, 10, 1], [0, 0, 5, 2]])
+    ours = train.answer_loss(logits, labels)
+    (gradient,) = torch.autograd.grad(ours.sum(), logits)
+    x = logits.detach().double().requires_grad_()
+    s = torch.where(x >= 0, x + 1, 1 / (1 - x.clamp(max=0)))
+    p = s / s.sum(-1, keepdim=True)
+    cells = -p.gather(-1, labels[..., None])[..., 0].log()
+    theirs = torch.stack((cells[0, [0, 2, 3]].mean(), cells[1, [2, 3]].mean()))  # label 0 is not supervised
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), torch.autograd.grad(theirs.sum(), x)[0], rtol=1e-5, atol=1e-7)
+
+
+def test_puzzle_rows_step_by_the_sign_of_the_summed_gradient():
+    rows = PuzzleRows(5, 3)
+    torch.nn.init.normal_(rows.rows)
+    before, ids = rows.rows.clone(), torch.tensor([4, 1, 4])
+    weights = torch.tensor([[1.0, 1.0, -3.0], [2.0, 0.0, 1.0], [-2.0, 1.0, 1.0]])
+    (rows(ids) * weights).sum().backward()
+    with torch.no_grad():
+        rows(torch.tensor([0]))  # a look ahead does not replace what the step is about
+    rows.sign_sgd(lr=0.1, weight_decay=0.5)
+    expected = before.clone()
+    expected[1] = before[1] * 0.95 - 0.1 * torch.tensor([1.0, 0.0, 1.0])
+    expected[4] = before[4] * 0.95 - 0.1 * torch.tensor([-1.0, 1.0, -1.0])  # the signs of -1, 2 and -2
+    torch.testing.assert_close(rows.rows, expected)
+    assert not list(rows.parameters())
+
+
+# ---- the N_sup loop -----------------------------------------------------------------------------------------
+
+
+def puzzles(size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randint(1, 7, (size, 5), generator=generator) for name in ("inputs", "labels")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_step_is_the_talks_loop_where_nothing_halts_early(kind):
+    N_sup, batches = 3, [puzzles(4, seed) for seed in range(2)]
+    slotted, plain = small(kind), small(kind)
+    for model in (slotted, plain):
+        torch.nn.init.zeros_(model.halt_head.weight)
+        model.halt_head.bias.data = torch.tensor([-50.0, 50.0])[: len(model.halt_head.bias)]  # nothing halts
+        model.halt_head.requires_grad_(False)
+
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-2)
+    for batch in batches:
+        carry = plain.initial_carry(4)
+        for n in range(N_sup):
+            carry, logits, halt_logits = plain(carry, batch["inputs"])
+            loss = train.answer_loss(logits, batch["labels"]).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    optimizer = torch.optim.AdamW(slotted.parameters(), lr=1e-2)
+    slots = train.begin(slotted, puzzles(4, 9))
+    for n in range(2 * N_sup):  # the batch offered is a new one at every step; it is taken when slots are free
+        offered = batches[n // N_sup] if n % N_sup == 0 else puzzles(4, 10 + n)
+        slots, _, _ = train.train_step(slotted, optimizer, slots, train.begin(slotted, offered), N_sup)
+        assert (slots["steps"] == n % N_sup + 1).all()
+    for (name, ours), theirs in zip(slotted.named_parameters(), plain.parameters()):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_halted_puzzle_leaves_its_slot_and_the_others_go_on():
+    torch.manual_seed(0)
+    model = small("trm")
+    model.halts = lambda q: torch.tensor([False, True, False])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    slots = train.begin(model, puzzles(3, 0))
+    for n in range(1, 4):
+        offered, before = puzzles(3, n), slots
+        slots, _, _ = train.train_step(model, optimizer, slots, train.begin(model, offered), N_sup=3)
+        for i in range(3):
+            fresh = before["halted"][i]
+            came = offered if fresh else before
+            assert torch.equal(slots["inputs"][i], came["inputs"][i])
+            assert slots["steps"][i] == (1 if fresh else before["steps"][i] + 1)
+            start = model.initial_carry(3) if fresh else (before["z_H"], before["z_L"])
+            (z_H, _), _, _ = model(tuple(z[i : i + 1] for z in start), slots["inputs"][i : i + 1])
+            torch.testing.assert_close(slots["z_H"][i : i + 1], z_H)
+    assert slots["halted"][[0, 2]].all()  # at the N_sup-th step, whatever the model says
+
+
+def test_one_halt_in_ten_waits_for_a_random_step():
+    torch.manual_seed(0)
+    model = small("trm", layers=1, T_H=1, T_L=1)
+    model.halts = lambda q: torch.ones(len(q), dtype=torch.bool)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    offered, stays = puzzles(4_000, 0), []
+    slots = train.begin(model, offered)
+    for n in range(1, 4):
+        slots["steps"], slots["halted"] = torch.full((4_000,), n - 1), torch.zeros(4_000, dtype=torch.bool)
+        slots, _, _ = train.train_step(model, optimizer, slots, train.begin(model, offered), N_sup=4)
+        stays.append((~slots["halted"]).float().mean().item())
+    # blocked with probability 0.1, unless the step count has reached a number drawn from 2, 3, 4
+    for share, expected in zip(stays, (0.1, 0.1 * 2 / 3, 0.1 / 3)):
+        assert abs(share - expected) < 0.015
+
+
+def test_evaluation_counts_whole_puzzles_and_ignores_what_is_not_supervised():
+    logits = F.one_hot(torch.tensor([[1, 2, 3], [1, 2, 4], [5, 2, 4]]), 7).float()
+    labels = torch.tensor([[1, 2, 3], [1, 2, 3], [5, 2, 0]])
+    assert train.all_right(logits, labels).tolist() == [True, False, True]
+
+    model = small("trm")
+    model.halts = lambda q: q[:, 0] > 1e9
+    batch = puzzles(5, 0)
+    carry, answers = model.initial_carry(5), []
+    for _ in range(3):
+        carry, logits, _ = model(carry, batch["inputs"])
+        answers.append(logits.argmax(-1))
+    batch["labels"] = answers[1].clone()  # right after two steps, and wherever another step says the same
+    right, halts = train.evaluate(model, batch, N_sup=3, batch_size=2)
+    assert right.equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 1].all()
+    assert right.shape == halts.shape == (5, 3) and not halts.any()
+
+
+def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
+    """A real training: 200 of the 288 grids in many puzzles with 8 of 16 cells blank, tested on the other 88."""
+    torch.manual_seed(0)
+    lines = [[4 * i + j for j in range(4)] for i in range(4)] + [[4 * j + i for j in range(4)] for i in range(4)]
+    units = lines + [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    grids = [[]]
+    for cell in range(16):
+        grids = [g + [d] for g in grids for d in range(1, 5)
+                 if all(d != g[c] for unit in units if cell in unit for c in unit if c < cell)]
+    grids = torch.tensor(grids)[torch.randperm(288)]
+
+    def questions(solutions, count):
+        found = {"inputs": [], "labels": []}
+        while len(found["inputs"]) < count:
+            answer, given = solutions[torch.randint(len(solutions), ())], torch.rand(16).argsort() < 8
+            if ((grids == answer) | ~given).all(1).sum() == 1:  # one solution
+                found["inputs"].append(torch.where(given, answer + 1, 1))
+                found["labels"].append(answer + 1)
+        return {name: torch.stack(rows) for name, rows in found.items()}
+
+    known, unseen = questions(grids[:200], 1000), questions(grids[200:], 100)
+    model = TRM(6, 16, hidden_size=32, T_H=2, T_L=2, mixer="mlp")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.1)
+
+    def fresh():
+        pick = torch.randint(1000, (32,))
+        return train.begin(model, {name: rows[pick] for name, rows in known.items()})
+
+    slots = fresh()
+    for _ in range(250):
+        slots, _, _ = train.train_step(model, optimizer, slots, fresh(), N_sup=8)
+    right, halts = train.evaluate(model, unseen, 8, 100)
+    assert right[:, -1].float().mean() >= 0.95
+    sure = halts[:, -1]
+    assert sure.float().mean() > 0.5 and right[sure, -1].float().mean() > 0.95  # it knows when it is right
+
+
+# ---- Sudoku: the files, the symmetries, the pictures --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sudoku():
+    return Sudoku(data.BUNDLED / "sudoku" / "small")
+
+
+def digits(tokens):
+    return (tokens.numpy() - 1).astype(np.uint8)
+
+
+def test_bundled_sudoku_is_what_it_says(sudoku):
+    assert {split: len(part["inputs"]) for split, part in sudoku.splits.items()} == make.SPLITS
+    seen = set()
+    for part in sudoku.splits.values():
+        blanks = (part["inputs"] == 1).sum(1)
+        assert 36 <= blanks.min() and blanks.max() <= 44
+        for question, answer in zip(digits(part["inputs"]).tolist(), digits(part["labels"]).tolist()):
+            candidates = make.propagate(question)  # naked and hidden singles solve it, so the solution is unique
+            assert [c.bit_length() - 1 for c in candidates] == answer and all(c.bit_count() == 1 for c in candidates)
+            seen.add(make.fingerprint(answer))
+    assert len(seen) == sum(make.SPLITS.values())  # no two puzzles share their solution, symmetries included
+
+
+def test_bundled_sudoku_can_be_made_again():
+    for split, i in (("train", 0), ("train", 999), ("valid", 7), ("test", 500)):
+        line = (data.BUNDLED / "sudoku" / "small" / f"{split}.csv").read_bytes().split(b"\n")[i + 1]
+        assert make.sudoku_line(*make.small_sudoku(split, i)).encode() == line
+
+
+def test_solver_finds_every_solution():
+    _, answer = make.small_sudoku("train", 0)
+    random = np.random.RandomState(0)
+    blanks = random.permutation(81)[:54]  # few enough givens for several solutions
+    question = [0 if cell in blanks else digit for cell, digit in enumerate(answer)]
+    found = make.solutions(make.propagate(question), random, limit=10**6)
+    assert answer in found and len(set(map(tuple, found))) == len(found) > 1
+    grids = np.array(found, np.uint8)
+    assert not data.broken_cells(grids).any() and ((grids == question) | (np.array(question) == 0)).all()
+
+    def count(grid):  # by trying every digit in the first blank, with no propagation at all
+        if 0 not in grid:
+            return 1
+        cell = grid.index(0)
+        taken = {grid[p] for p in make.PEERS[cell]}
+        return sum(count(grid[:cell] + [d] + grid[cell + 1 :]) for d in range(1, 10) if d not in taken)
+
+    assert len(found) == count(question)
+    assert len(make.solutions(make.propagate(question), random, limit=2)) == 2
+    wrong = answer.copy()
+    wrong[0] = wrong[0] % 9 + 1
+    assert make.propagate(wrong) is None
+
+
+def test_augmentation_keeps_the_rules_and_uses_every_symmetry(sudoku):
+    torch.manual_seed(0)
+    size = 600
+    one = {name: part[:1].expand(size, 81) for name, part in sudoku.splits["train"].items()}
+    seen = Sudoku.augment(one)
+    question, answer = digits(seen["inputs"]), digits(seen["labels"])
+    assert not data.broken_cells(answer).any() and (answer > 0).all()
+    assert ((question == 0) | (question == answer)).all()
+    assert {tuple(sorted(np.bincount(q, minlength=10)[1:])) for q in question} == {
+        tuple(sorted(np.bincount(digits(one["inputs"])[0], minlength=10)[1:]))}
+    assert {make.fingerprint(a.tolist()) for a in answer} == {make.fingerprint(digits(one["labels"])[0].tolist())}
+    # where each cell went: mark one cell with a digit of its own, in a grid that is otherwise blank
+    lone = torch.ones(size, 81, dtype=torch.long)
+    lone[:, 0] = 5
+    moved = digits(Sudoku.augment({"inputs": lone, "labels": lone})["inputs"])
+    assert (moved > 0).sum() == size and set((moved > 0).argmax(1)) == set(range(81))
+    assert set(moved.max(1)) == set(range(1, 10))
+    # a row stays a row, or becomes a column: both happen
+    line = torch.ones(size, 81, dtype=torch.long)
+    line[:, :9] = 2
+    grids = digits(Sudoku.augment({"inputs": line, "labels": line})["inputs"]).reshape(-1, 9, 9) > 0
+    assert 0.4 < grids.all(2).any(1).mean() < 0.6 and (grids.all(2).any(1) ^ grids.all(1).any(1)).all()
+
+
+def test_a_batch_is_drawn_from_the_training_puzzles_alone(sudoku):
+    torch.manual_seed(0)
+    train_prints = {make.fingerprint(a) for a in digits(sudoku.splits["train"]["labels"]).tolist()}
+    batch = sudoku.batch(40)
+    drawn = {make.fingerprint(a) for a in digits(batch["labels"]).tolist()}
+    assert drawn <= train_prints and len(drawn) > 30
+    assert batch["inputs"].shape == (40, 81) and batch["inputs"].dtype == torch.long
+
+
+def test_published_folders_load_without_a_validation_file(tmp_path):
+    lines = (data.BUNDLED / "sudoku" / "small" / "train.csv").read_text().splitlines()
+    # byte-order mark, Windows line ends, '0' for blanks, no newline at the end
+    (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines[:101]).replace(".", "0").encode())
+    (tmp_path / "test.csv").write_text("\n".join(lines[:1] + lines[101:111]) + "\n")
+    task = Sudoku(tmp_path)
+    assert [len(task.splits[split]["inputs"]) for split in ("train", "valid", "test")] == [90, 10, 10]
+    held = task.splits["valid"]["labels"][:, None] == task.splits["train"]["labels"][None]
+    assert not held.all(2).any()
+
+
+GOOD = make.sudoku_line(*make.small_sudoku("train", 0))
+SOURCE, QUESTION, ANSWER, RATING = GOOD.split(",")
+GIVEN = next(i for i, c in enumerate(QUESTION) if c != ".")
+BLANK = next(i for i, c in enumerate(QUESTION) if c == ".")
+
+
+def with_cell(text, i, c):
+    return text[:i] + c + text[i + 1 :]
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("", "line 1: the header has no column 'question'"),
+    ("source,question,rating\n", "line 1: the header has no column 'answer'"),
+    ("source,question,answer,rating\n", "no puzzle in it"),
+    (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION}\n", "line 3: 2 fields where the header has 4"),
+    (f"source,question,answer,rating\n{GOOD}\n\n", "line 3: 1 fields"),
+    (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION[:-1]},{ANSWER},0\n", "line 3: the question is not 81"),
+    (f"source,question,answer,rating\n{SOURCE},{QUESTION},{ANSWER}1,0\n", "line 2: the answer is not 81"),
+    (f"source,question,answer,rating\n{SOURCE},{with_cell(QUESTION, BLANK, 'x')},{ANSWER},0\n", "line 2: the question"),
+    (f"source,question,answer,rating\n{SOURCE},{with_cell(QUESTION, BLANK, 'ö')},{ANSWER},0\n", "line 2: the question"),
+    (f"source,question,answer,rating\n{SOURCE},{QUESTION},{with_cell(ANSWER, 3, '0')},0\n", "line 2: the answer has"),
+    (f"source,question,answer,rating\n{SOURCE},{QUESTION},{with_cell(ANSWER, BLANK, ANSWER[BLANK - 1])},0\n",
+     "line 2: the answer breaks the rules"),
+    (f"source,question,answer,rating\n{SOURCE},{with_cell(QUESTION, BLANK, QUESTION[GIVEN])},{ANSWER},0\n",
+     "line 2: two givens"),
+    (f"source,question,answer,rating\n{SOURCE},{QUESTION},{ANSWER[::-1]},0\n", "line 2: the answer does not extend"),
+    (b"source,question,answer,rating\n\xff\xfe\n", "line 2: not UTF-8"),
+])
+def test_bad_puzzle_files_are_named_with_their_line(tmp_path, text, complaint):
+    path = tmp_path / "train.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BadInput) as error:
+        Sudoku.read(path)
+    assert str(path) in str(error.value) and complaint in str(error.value) and "\n" not in str(error.value)
+
+
+def test_pictures_tell_changed_cells_from_wrong_ones(sudoku):
+    inputs, labels = (sudoku.splits["test"][name][0] for name in ("inputs", "labels"))
+    a, b, c = torch.where(inputs == 1)[0][:3].tolist()
+    before, answer = labels.clone(), labels.clone()
+    other = labels % 9 + 2  # another digit in every cell
+    before[a], answer[b], before[c], answer[c] = other[a], other[b], other[c], other[c]  # put right; broken; as wrong
+    lines = [line for line in Sudoku.picture(inputs, answer, before, labels) if "-" not in line]
+    cells = [line.replace("|", "")[2 * i : 2 * i + 2] for line in lines for i in range(9)]
+    marks = {i: cell[1] for i, cell in enumerate(cells) if cell[1] != " "}
+    assert marks == {a: "+", b: "*", c: "x"}
+    assert [int(cell[0]) + 1 for cell in cells] == answer.tolist()
+    coloured = [line for line in Sudoku.picture(inputs, answer, before, labels, colour=True) if "-" not in line]
+    assert [re.sub("\033[^m]*m", "", line) for line in coloured] == [re.sub("[+x*]", " ", line) for line in lines]
+    # without a solution: wrong is what breaks the rules, is blank or overwrites a given
+    assert not Sudoku.wrong(inputs, labels).any() and Sudoku.wrong(inputs, inputs).sum() == (inputs == 1).sum()
+    given = torch.where(inputs > 1)[0][0]
+    swapped = torch.where(labels == labels[given], labels[a], torch.where(labels == labels[a], labels[given], labels))
+    assert Sudoku.wrong(inputs, swapped)[given]
+
+
+# ---- the command line ---------------------------------------------------------------------------------------
+
+TINY = "--task sudoku --hidden-size 8 --heads 2 --batch-size 4 --N_sup 3 --test-puzzles 5 --device cpu --seed 1".split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to run in, with few puzzles to validate on, for speed."""
+    monkeypatch.chdir(tmp_path)
+    lines = {split: (data.BUNDLED / "sudoku" / "small" / f"{split}.csv").read_text().splitlines() for split in make.SPLITS}
+    (tmp_path / "few").mkdir()
+    for split, text in lines.items():
+        (tmp_path / "few" / f"{split}.csv").write_text("\n".join(text[:21]))
+    return tmp_path
+
+
+def call(*arguments):
+    """Run the command line in this process: exit code, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = train.main([str(a) for a in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+def test_train_evaluate_watch(here, model):
+    code, out, err = call("--model", model, *TINY, "--data", "few", "--steps", 2)
+    folder = here / "runs" / f"{model}-sudoku-small"
+    assert code == 0 and not err and "5 test puzzles" in out and "solved; no cell changed after step" in out
+    assert (folder / "checkpoint.pt").exists()
+    rows = (folder / "log.csv").read_text().splitlines()
+    assert rows[0].startswith("step,seconds,loss") and [row.split(",")[0] for row in rows[1:]] == ["1", "2"]
+
+    code, out, _ = call("--eval", folder, "--test-puzzles", 5, "--N_sup", 4)
+    assert code == 0 and re.search(r"after refinement steps +1 +2 +4$", out, re.M)
+    code, out, _ = call("--watch", folder / "checkpoint.pt", "--puzzle", QUESTION)
+    assert code == 0 and "your puzzle" in out and "step 1: " in out
+    assert QUESTION[:3] in out.split("------")[0].replace(" ", "")
+    call("--model", model, *TINY, "--data", "few", "--steps", 1)
+    assert (here / "runs" / f"{model}-sudoku-small-2" / "checkpoint.pt").exists()  # the first run is left alone
+
+
+def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
+    step = train.train_step
+
+    def interrupted(*arguments):
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            signal.raise_signal(number)
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", interrupted)
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(here, monkeypatch, model):
+    base = ["--model", model, *TINY, "--data", "few", "--steps", 6]
+    assert call(*base, "--out", "whole")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps=1 + 3)  # the first call counts the operations
+        code, out, _ = call(*base, "--out", "parts")
+    assert code == 130 and "python train.py --resume --out parts" in out and "test puzzles" not in out
+    assert torch.load(here / "parts" / "checkpoint.pt", weights_only=True)["step"] == 3
+    assert call("--resume", "--out", "parts", "--test-puzzles", 5)[0] == 0
+    whole, parts = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts"))
+    assert whole["step"] == parts["step"] == 6
+    for name in ("model", "ema"):
+        assert all(torch.equal(whole[name][k], parts[name][k]) for k in whole[name])
+
+    def without_times(log):
+        return [row[:1] + row[2:] for row in log]
+
+    assert without_times(whole["log"]) == without_times(parts["log"])
+
+
+def test_sigterm_saves_too_and_minutes_end_a_run(here, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2, signal.SIGTERM)
+        assert call("--model", "trm", *TINY, "--data", "few", "--steps", 5)[0] == 143
+    assert (here / "runs" / "trm-sudoku-small" / "checkpoint.pt").exists()
+    code, out, _ = call("--model", "trm", *TINY, "--data", "few", "--steps", 10**6, "--minutes", 0.002)
+    assert code == 0 and "5 test puzzles" in out
+
+
+def test_the_moving_average_starts_at_the_initial_weights(here):
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--ema", 0.75, "--out", "run")[0] == 0
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--ema", 0, "--out", "none")[0] == 0
+    torch.manual_seed(1)
+    settings = torch.load(here / "run" / "checkpoint.pt", weights_only=True)["settings"]
+    first = train.build(settings, Sudoku, "cpu").state_dict()
+    one, two = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("run", "none"))
+    assert all(torch.equal(two["ema"][k], two["model"][k]) for k in first)
+    changed = [k for k in first if not torch.equal(first[k], one["model"][k])]
+    assert changed
+    for k in changed:  # after two steps: 0.75^2 of the first weights, and what is left of the two later ones
+        low = torch.minimum(first[k], one["model"][k]) - 0.02
+        high = torch.maximum(first[k], one["model"][k]) + 0.02
+        assert ((low <= one["ema"][k]) & (one["ema"][k] <= high)).all()
+        assert (one["ema"][k] - first[k]).norm() < 0.7 * (one["model"][k] - first[k]).norm()
+
+
+BAD = {
+    "an unknown task": "--model trm --task chess",
+    "no task": "--model trm",
+    "heads that do not divide": "--model hrm --task sudoku --hidden-size 30 --heads 4",
+    "a mixer for HRM": "--model hrm --task sudoku --mixer mlp",
+    "no steps": "--model trm --task sudoku --steps 0",
+    "a negative rate": "--model trm --task sudoku --lr -1",
+    "no such flag": "--model trm --task sudoku --stepz 5",
+    "no such device": "--model trm --task sudoku --device abacus",
+    "no such folder": "--model trm --task sudoku --data nowhere",
+    "a file with a wrong line": "--model trm --task sudoku --data wrong",
+    "no such run": "--eval nowhere",
+    "no checkpoint": "--eval wrong/train.csv",
+    "nothing to resume": "--model hrm --task sudoku --resume",
+    "another model's checkpoint": "--eval run --model hrm",
+    "another size": "--resume --out run --hidden-size 16",
+    "a folder that holds a run": "--model trm --task sudoku --out run",
+    "a short puzzle": "--watch run --puzzle 123",
+    "a puzzle that contradicts itself": f"--watch run --puzzle 11{'.' * 79}",
+    "a puzzle and nothing to watch": f"--model trm --task sudoku --puzzle {QUESTION}",
+}
+
+
+def test_bad_input_gets_one_line_and_exit_code_2(here):
+    (here / "wrong").mkdir()
+    (here / "wrong" / "train.csv").write_text("source,question,answer,rating\nmade,1,2,0\n")
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 1, "--out", "run")[0] == 0
+    files = sorted(here.rglob("*"))
+    saved = (here / "run" / "checkpoint.pt").read_bytes()
+    for what, command in BAD.items():
+        code, out, err = call(*command.split())
+        assert code == 2 and err.count("\n") == 1 and err.startswith("train.py: "), (what, out, err)
+    assert sorted(here.rglob("*")) == files and (here / "run" / "checkpoint.pt").read_bytes() == saved
+
+
+def test_operations_are_those_of_the_recursion():
+    """Counted by hand for TRM-MLP: 2 per weight and use; a call with gradient costs three without."""
+    settings = dict(train.RECIPES["trm", "sudoku", "small"], model="trm", hidden_size=32, num_heads=2, T_H=3, T_L=4)
+    model = train.build(settings, Sudoku, "cpu")
+    block = model.net.blocks[0]
+    call = 2 * (32 * sum(p.numel() for p in block.mix.parameters()) + 81 * sum(p.numel() for p in block.mlp.parameters()))
+    heads = 3 * 2 * (81 * 11 * 32 + 32)
+    counted = train.operations(model, settings, Sudoku)
+    assert counted == pytest.approx((3 + 2) * (4 + 1) * call + heads, rel=1e-3)
