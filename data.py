@@ -46,7 +46,7 @@ def read_csv(path, length):
             raise BadInput(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
         for name, text in (("question", fields[question]), ("answer", fields[answer])):
             if len(text) != length or not text.isascii():
-                raise BadInput(f"{path}, line {number}: the {name} is not {length} plain characters (it has {len(text)})")
+                raise BadInput(f"{path}, line {number}: the {name} is not {length} ASCII characters")
         table.append(fields[question] + fields[answer])
     if not table:
         raise BadInput(f"{path}: no puzzle in it")
@@ -146,7 +146,7 @@ class Sudoku:
         """A user's own puzzle, 81 characters, '.' or '0' for a blank -> {"inputs": (1, 81)}. Raises BadInput."""
         text = text.strip().replace(".", "0")
         if len(text) != 81 or not (text.isascii() and text.isdigit()):
-            raise BadInput(f"--puzzle: {len(text)} characters, where a Sudoku is 81 digits, 0 or . for a blank")
+            raise BadInput(f"--puzzle: not 81 digits, with 0 or . for a blank ({len(text)} characters)")
         digits = np.array([[int(c) for c in text]], np.uint8)
         if broken_cells(digits).any():
             raise BadInput("--puzzle: two of the givens contradict each other")
@@ -179,8 +179,8 @@ class Sudoku:
 
 # ---- pictures -----------------------------------------------------------------------------------------------
 
-LEGEND = "+ new in this step and right, x wrong, * new in this step and wrong"
-COLOUR_LEGEND = "bold: given; green: new in this step and right; red: wrong; red background: new in this step and wrong"
+LEGEND = "+ new in this step, x wrong, * new and wrong"
+COLOUR_LEGEND = "bold: given; green: new in this step; red: wrong; red background: new and wrong"
 
 
 def mark(text, given, changed, wrong, colour):

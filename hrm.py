@@ -1,8 +1,9 @@
 """The Hierarchical Reasoning Model (HRM): a fast low-level net inside a slow high-level net solves a puzzle.
 
 Read `HRM.forward` first: it is one refinement step. Then `diff hrm.py trm.py`: what the diff shows is
-what TRM changed. The N_sup loop around it is `train_step` in train.py.
-Sources: [H] Wang et al., "Hierarchical Reasoning Model", arXiv 2506.21734; the names are the talk's.
+what TRM changed. The N_sup loop around it (forward, loss, optimizer step; the carry goes into the next forward) is
+`train_step` in train.py. Source: [H] Wang et al., "Hierarchical Reasoning Model", arXiv 2506.21734. The names are
+the talk's: the paper's N and T are T_H and T_L here, its f_H and f_L are H_net and L_net.
 Shapes: B puzzles, S = prefix_len + seq_len positions, D = hidden_size channels.
 """
 import math
@@ -112,7 +113,7 @@ class PuzzleRows(nn.Module):
     """One learned row per puzzle id, zero at the start (ARC needs them: one per task and augmentation).
 
     There can be a million rows and a batch touches a few hundred, so the table is a buffer outside autograd and
-    the optimizer: forward hands out the rows as a leaf whose gradient is (B, D), `sign_sgd` brings it back.
+    the optimizer: forward hands out a batch's rows as a leaf whose gradient is (B, D), `sign_sgd` brings it back.
     """
 
     def __init__(self, num_puzzles, hidden_size):
@@ -122,14 +123,14 @@ class PuzzleRows(nn.Module):
     def forward(self, puzzle_ids):  # (B,) -> (B, D)
         rows = self.rows[puzzle_ids]
         if torch.is_grad_enabled():
-            self.ids, self.taken = puzzle_ids, rows.requires_grad_()
+            self.ids, self.leaf = puzzle_ids, rows.requires_grad_()
         return rows
 
     @torch.no_grad()
     def sign_sgd(self, lr, weight_decay):
         """row * (1 - lr * weight_decay) - lr * sign(summed gradient), for the distinct rows of the last batch."""
-        same = (self.ids[:, None] == self.ids).to(self.rows.dtype)  # (B, B): who shares a row with whom
-        sign = (same @ self.taken.grad).sign()  # (B, D); sharers get the same sum and write the same row below
+        shares = (self.ids[:, None] == self.ids).to(self.rows.dtype)  # (B, B): who shares a row with whom
+        sign = (shares @ self.leaf.grad).sign()  # (B, D); sharers get the same sum and write the same row below
         self.rows[self.ids] = self.rows[self.ids] * (1 - lr * weight_decay) - lr * sign
 
 
@@ -189,8 +190,8 @@ class HRM(nn.Module):
                 z_L = self.L_net(z_L, z_H + x)
                 if (i + 1) % self.T_L == 0:
                     z_H = self.H_net(z_H, z_L)
-        z_H, z_L = z_H.detach(), z_L.detach()  # nothing above this line gets a gradient
-        z_L = self.L_net(z_L, z_H + x)  # the 1-step gradient: through the last call of each net, no further
+        z_H, z_L = z_H.detach(), z_L.detach()  # here the gradient stops for z_H and z_L (x keeps its own)
+        z_L = self.L_net(z_L, z_H + x)  # the 1-step gradient: through one more call of each net
         z_H = self.H_net(z_H, z_L)
         logits = self.output_head(z_H[:, self.prefix_len :])
         return (z_H.detach(), z_L.detach()), logits, self.halt_head(z_H[:, 0].float())
@@ -200,9 +201,10 @@ class HRM(nn.Module):
         return halt_logits[:, 0] > halt_logits[:, 1]
 
     def halting_loss(self, halt_logits, right, last, carry, inputs, puzzle_ids=None):
-        """(B,): Q-learning ([H] section 2). Halting is worth 1 if every supervised cell is right (`right`, (B,)
-        bool), else 0; going on is worth the better of the two values one step ahead, or the value of halting
-        there where this step was the `last`, (B,) bool. The look ahead, from the new carry, costs a second forward.
+        """Q-learning ([H] section 2), (B,). The value of halting: 1 if every supervised cell is right, else 0. The
+        value of going on: the larger of the next step's two values (of halting alone, where this step was the last).
+
+        right, last: (B,) bool. The look ahead is a second forward, without gradient, from the new carry.
         """
         with torch.no_grad():
             _, _, ahead = self(carry, inputs, puzzle_ids)

@@ -7,13 +7,14 @@ without the learning; the rest is recipes, saving and the command line.
 import argparse
 import copy
 import csv
+import importlib.util
 import os
-import pickle
 import shutil
 import signal
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -50,7 +51,8 @@ def answer_loss(logits, labels):
     sign(x) log(1 + |x|), so that this is softmax's cross-entropy of a squeezed logit. The public codes need float64
     for it; written so, float32 agrees to rounding (and Apple's GPUs have no float64).
     """
-    squeezed = logits.float().sign() * logits.float().abs().log1p()  # (B, S, V)
+    x = logits.float()  # (B, S, V)
+    squeezed = x.clamp(min=0).log1p() - F.relu(-x).log1p()  # in two terms, so that the slope at 0 is 1 as well
     cells = F.cross_entropy(squeezed.transpose(1, 2), labels, ignore_index=0, reduction="none")  # (B, S)
     return cells.sum(1) / (labels != 0).sum(1)
 
@@ -66,13 +68,14 @@ def first_carry(model, inputs):
 
 
 def begin(model, puzzles):
-    """Slots as puzzles enter them: {"inputs", "labels", maybe "ids"} and the first carry, no step made, none going."""
+    """What enters the slots of a batch: puzzles ({"inputs", "labels", maybe "ids"}) with the first carry and no step
+    made. They are marked halted, that is, to be replaced: what stands in a slot before the first step is no puzzle."""
     z_H, z_L = first_carry(model, puzzles["inputs"])
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
     return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps, "halted": steps == 0}
 
 
-# The N_sup loop as the talk writes it: the same batch again and again, each time from where its memory got to.
+# The N_sup loop as the talk writes it: the same batch again and again, from the carry of the step before.
 #
 #     for x, y in batches:
 #         carry = model.initial_carry(len(x))
@@ -94,24 +97,20 @@ def train_step(model, optimizer, slots, fresh, N_sup, rows=ROWS):
     halted = slots["halted"]
     slots = {k: torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, slots[k]) for k, new in fresh.items()}
     inputs, labels, ids = slots["inputs"], slots["labels"], slots.get("ids")
-    # forward
     carry, logits, halt_logits = model((slots["z_H"], slots["z_L"]), inputs, ids)
     steps = slots["steps"] + 1
     last = steps >= N_sup
-    # loss
     right = all_right(logits, labels)
     halting_loss = model.halting_loss(halt_logits, right, last, carry, inputs, ids)
     loss = (answer_loss(logits, labels) + halting_loss).mean()
-    # backward
     loss.backward()
-    # step
     optimizer.step()
     optimizer.zero_grad()
     if model.puzzles is not None:
         model.puzzles.sign_sgd(**rows)
-    # carry: on to the next call; one halt in ten has to wait for a random step, so that going on is explored too
+    # carry: on to the next call. Exploration: with probability 0.1 a halt must wait for a random step from 2..N_sup
     wait = torch.randint_like(steps, 2, max(N_sup, 2) + 1) * (torch.rand(len(steps), device=steps.device) < 0.1)
-    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | model.halts(halt_logits) & (steps >= wait))
+    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | (model.halts(halt_logits) & (steps >= wait)))
     return slots, loss.detach(), right
 
 
@@ -125,15 +124,14 @@ def refine(model, puzzles, N_sup):
 
 
 def evaluate(model, puzzles, N_sup, batch_size):
-    """Which puzzles are right, and which the model would stop at, after each refinement step: two (N, N_sup) bool."""
-    right, halts = [], []
+    """Which puzzles are right, and which the model would stop at, after each refinement step: (2, N, N_sup) bool."""
+    found = []
     for start in range(0, len(puzzles["inputs"]), batch_size):
         batch = {k: v[start : start + batch_size] for k, v in puzzles.items()}
-        steps = [(all_right(logits, batch["labels"]), model.halts(halt_logits))
+        steps = [torch.stack((all_right(logits, batch["labels"]), model.halts(halt_logits)))  # (2, B)
                  for logits, halt_logits in refine(model, batch, N_sup)]
-        right.append(torch.stack([r for r, _ in steps], dim=1))
-        halts.append(torch.stack([h for _, h in steps], dim=1))
-    return torch.cat(right).cpu(), torch.cat(halts).cpu()
+        found.append(torch.stack(steps, dim=-1))
+    return torch.cat(found, dim=1).cpu()
 
 
 # ---- figures and pictures -----------------------------------------------------------------------------------
@@ -172,11 +170,12 @@ def watch(model, task, puzzle, s, title):
     for step, (logits, halt_logits) in enumerate(refine(model, puzzle, s["N_sup"]), start=1):
         answer = logits[0].argmax(-1).cpu()
         if step == 1 or (answer != before).any():
-            sure = f"step {step}: {100 * halt_logits[0, 0].sigmoid():.0f}% sure"
-            frames.append((sure, task.picture(inputs, answer, before, labels, colour)))
+            sure = 100 * halt_logits[0, 0].sigmoid()  # of being right: what the halting head says
+            frames.append((f"step {step}: {sure:.0f}% sure", task.picture(inputs, answer, before, labels, colour)))
             changes = step
         before = answer
-    print(f"\n{title}\n{data.COLOUR_LEGEND if colour else data.LEGEND}\n")
+    meaning = "" if "labels" in puzzle else " (blank, against the rules, or a given overwritten)"
+    print(f"\n{title}\n{data.COLOUR_LEGEND if colour else data.LEGEND}{meaning}\n")
     width = len(frames[0][1][0])  # of the picture without colours: colour codes take no room on a terminal
     a_row = max(1, shutil.get_terminal_size((100, 24)).columns // (width + 3))
     for i in range(0, len(frames), a_row):
@@ -199,45 +198,30 @@ def build(s, task, device):
         raise BadInput(error) from None
 
 
-def save(folder, checkpoint, log):
-    """checkpoint.pt and log.csv; the old checkpoint stays until the new one is complete."""
-    torch.save(checkpoint, folder / "checkpoint.tmp")
-    os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
-    with open(folder / "log.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(log)
-
-
 def load(path, device):
     """A run's folder or its checkpoint -> the checkpoint. Raises BadInput."""
-    path = Path(path)
-    path = path / "checkpoint.pt" if path.is_dir() else path
+    path = Path(path, "checkpoint.pt") if Path(path).is_dir() else Path(path)
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
         checkpoint["settings"]["model"]
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such checkpoint") from None
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError):
-        raise BadInput(f"{path}: not a checkpoint of train.py") from None
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+    except Exception as error:  # torch.load has no error of its own
+        raise BadInput(f"{path}: not a checkpoint of train.py ({type(error).__name__})") from None
     return checkpoint
 
 
-def find_folder(args):
-    """The run's folder: --out, or runs/MODEL-TASK-SCALE, then -2, -3, ...: the next one, or with --resume the latest.
-    Raises BadInput."""
-    default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
-    if args.resume:
-        latest = max(Path().glob(f"{default}*/checkpoint.pt"), key=os.path.getmtime, default=None)
-        if not args.out and not latest:
-            raise BadInput(f"--resume: no run in {default}; --out DIR says where it is")
-        return Path(args.out or latest.parent)
-    if args.out and Path(args.out, "checkpoint.pt").exists():
-        raise BadInput(f"--out {args.out}: holds a run already; --resume goes on with it")
-    folder, n = Path(args.out or default), 1
-    while not args.out and folder.exists():
+def new_folder(out, default):
+    """Makes the folder of a new run: `out`, or the first free of `default`, -2, -3, ... Raises BadInput."""
+    if out and Path(out, "checkpoint.pt").exists():
+        raise BadInput(f"--out {out}: holds a run already; --resume goes on with it")
+    folder, n = Path(out or default), 1
+    while not out and folder.exists():
         n += 1
         folder = Path(f"{default}-{n}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=bool(out))
+        (folder / "log.csv").touch()
     except OSError as error:
         raise BadInput(f"--out {folder}: {error.strerror}") from None
     return folder
@@ -264,8 +248,9 @@ def say(line, stay=True):
         print(line, flush=True)
 
 
-def clock(seconds):
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def schedule(step, s):
+    """What the learning rate is multiplied by: a linear warm-up, and a linear fall to 0 over the last `decay` of steps."""
+    return min(1, (step + 1) / s["warmup"], (1 - step / s["steps"]) / max(s["decay"], 1e-9))
 
 
 @contextmanager
@@ -274,9 +259,8 @@ def noted_signals():
     noted = []
 
     def note(number, frame):
-        if noted:
-            raise KeyboardInterrupt
         noted.append(number)
+        signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -286,40 +270,45 @@ def noted_signals():
             signal.signal(number, handler)
 
 
-def train(model, task, s, folder, checkpoint=None, minutes=None):
-    """Train until `steps`, `minutes` or a signal, and save. Returns the averaged model and the signals noted."""
+def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
+    """Train `model` until `steps`, `minutes` or a signal, with `ema` as its moving average; save in `folder`. Returns
+    the signals noted."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=s["lr"], betas=(0.9, 0.95), weight_decay=s["weight_decay"],
                                   fused=True)
-    ema = copy.deepcopy(model).requires_grad_(False)  # the moving average of the weights: what is evaluated
-    ema.puzzles = model.puzzles  # the puzzle rows are not averaged
     parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    validation = {k: v[:200] for k, v in task.splits["valid"].items()}  # a glance, not the final figure
 
     def fresh():
         return begin(model, task.batch(s["batch_size"]))
 
-    validation = {k: v[:200] for k, v in task.splits["valid"].items()}  # a glance, not the final figure
+    def save():  # the old checkpoint stays until the new one is complete
+        torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
+                    "random": (torch.get_rng_state(), torch.cuda.get_rng_state_all()),
+                    **{name: part.state_dict() for name, part in parts.items()}}, folder / "checkpoint.tmp")
+        os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
+        with open(folder / "log.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(log)
+
     step, seconds, slots = 0, 0.0, fresh()
+    sums = torch.zeros(3, device=slots["inputs"].device)  # steps since the last evaluation, of loss, of share right
     log = [["step", "seconds", "loss", "train_exact"] + [f"valid_exact_{n}" for n in shown_steps(s["N_sup"])]]
     if checkpoint:
         for name, part in parts.items():
             part.load_state_dict(checkpoint[name])
-        step, seconds, slots, log = (checkpoint[name] for name in ("step", "seconds", "slots", "log"))
-        torch.set_rng_state(checkpoint["random"].cpu())
-
-    def keep():
-        state = {name: part.state_dict() for name, part in parts.items()}
-        save(folder, {"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "log": log,
-                      "random": torch.get_rng_state(), **state}, log)
+        step, seconds, sums, log = (checkpoint[name] for name in ("step", "seconds", "sums", "log"))
+        slots = {k: v.to(slots[k].dtype) for k, v in checkpoint["slots"].items()}
+        torch.set_rng_state(checkpoint["random"][0].cpu())
+        if torch.cuda.device_count() == len(checkpoint["random"][1]):
+            torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["random"][1]])
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
     deadline = now + 60 * minutes if minutes else float("inf")
-    seen = []  # (loss, right) of the steps since the last evaluation, still on the device
-    say("  step    time    loss  right | right of the validation puzzles after refinement steps\n"
-        "                      training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
+    say("                       exact in | exact on validation puzzles after refinement steps\n"
+        "  step    time    loss training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
     with noted_signals() as signals:
         while step < s["steps"] and not signals and time.time() < deadline:
-            rate = min(1, (step + 1) / s["warmup"], (1 - step / s["steps"]) / max(s["decay"], 1e-9))
+            rate = schedule(step, s)
             for group in optimizer.param_groups:
                 group["lr"] = rate * s["lr"]
             slots, loss, right = train_step(model, optimizer, slots, fresh(), s["N_sup"],
@@ -327,40 +316,39 @@ def train(model, task, s, folder, checkpoint=None, minutes=None):
             for average, weight in zip(ema.parameters(), model.parameters()):
                 average.lerp_(weight.detach(), 1 - s["ema"])
             step += 1
-            seen.append((loss, right.float().mean()))
+            sums += torch.stack((torch.ones_like(loss), loss, right.float().mean()))
 
             now = time.time()
             if now - told > 1:  # reading the figures makes a GPU wait for them: once a second
                 speed = (step - told_step) / (now - told)
-                left = min((s["steps"] - step) / speed, deadline - now)
-                say(f"{step:6d} {clock(now - start):>7} {seen[-1][0]:7.3f} {100 * seen[-1][1]:5.1f}% | "
-                    f"{speed * s['batch_size']:.0f} puzzles/s, {clock(left)} left", stay=False)
+                left = timedelta(seconds=int(min((s["steps"] - step) / speed, deadline - now)))
+                say(f"{step:6d} {timedelta(seconds=int(now - start))} {loss:7.3f} {100 * right.float().mean():7.1f}% | "
+                    f"{speed * s['batch_size']:.0f} puzzle steps/s, {left} left", stay=False)
                 told, told_step = now, step
             if step % max(1, s["steps"] // 10) == 0 or step == s["steps"]:
-                loss, right = torch.tensor(seen).mean(0).tolist()
-                seen = []
+                loss, right = (sums[1:] / sums[0]).tolist()
+                sums.zero_()
                 valid, _ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
                 seconds = time.time() - start
                 log.append([step, round(seconds, 1), round(loss, 4), round(right, 4)]
                            + [round(valid[:, n - 1].float().mean().item(), 4) for n in shown_steps(s["N_sup"])])
-                say(f"{step:6d} {clock(seconds):>7} {loss:7.3f} {100 * right:5.1f}% | {exact(valid)}")
-                keep()
+                say(f"{step:6d} {timedelta(seconds=int(seconds))} {loss:7.3f} {100 * right:7.1f}% | {exact(valid)}")
+                save()
                 told, told_step = time.time(), step
-        keep()
-    return ema, signals
+        save()
+    return signals
 
 
 # ---- the command line ---------------------------------------------------------------------------------------
 
 
-def number(kind, low, high=float("inf"), above=False):
-    """An argparse type: an int or a float from `low` (or above it) to `high`."""
+def number(kind, low, high):
+    """An argparse type: an int or a float from `low` to `high`."""
 
     def convert(text):
         value = kind(text)
-        if not low <= value <= high or (above and value == low):
-            raise argparse.ArgumentTypeError(f"{text} is out of range ({'above' if above else 'at least'} {low}"
-                                             + (f", at most {high})" if high < float("inf") else ")"))
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
         return value
 
     convert.__name__ = kind.__name__  # what argparse calls the type when the text is no number
@@ -379,7 +367,7 @@ def parse(argv):
     add("--task", choices=sorted(data.TASKS))
     add("--scale", choices=sorted({scale for _, _, scale in RECIPES}))
     add("--data", metavar="PATH", help="a folder with the published train.csv and test.csv, not the bundled puzzles")
-    whole, positive = number(int, 1), number(float, 0, above=True)
+    whole, positive = number(int, 1, 10**9), number(float, 1e-9, 1e9)
     add("--layers", type=whole, help="of the net; HRM has two such nets")
     add("--hidden-size", type=whole)
     add("--heads", dest="num_heads", type=whole)
@@ -389,18 +377,20 @@ def parse(argv):
     add("--N_sup", type=whole, help="refinement steps")
     add("--batch-size", type=whole)
     add("--lr", type=positive)
-    add("--weight-decay", type=number(float, 0))
-    add("--ema", type=number(float, 0, 1), help="of the weights, 0 for none")
+    add("--weight-decay", type=number(float, 0, 1e9))
+    add("--ema", type=number(float, 0, 0.9999999),
+        help="share of the moving average that each step keeps, 0 for no average")
     add("--steps", type=whole, help="refinement steps to train; the schedule of the learning rate depends on it alone")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
     add("--test-puzzles", type=whole, metavar="N", help="how many puzzles the final evaluation takes (default: all)")
-    add("--seed", type=number(int, 0))
+    add("--seed", type=number(int, 0, 2**63 - 1))
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
     add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on for CUDA)")
     add("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-TASK-SCALE, then -2, -3, ...)")
-    add("--resume", action="store_true", help="go on with the run in --out, or with the latest")
-    add("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
-    add("--watch", metavar="RUN", help="show a run solving a test puzzle (--seed picks another), step by step")
+    mode = parser.add_mutually_exclusive_group().add_argument
+    mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
+    mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
+    mode("--watch", metavar="RUN", help="show a run solving a test puzzle (--seed picks another), step by step")
     add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own (Sudoku: 81 digits, 0 or . for a blank)")
     return parser.parse_args(argv)
 
@@ -408,22 +398,16 @@ def parse(argv):
 def settings_of(args, checkpoint, free):
     """What the run is: the recipe and the flags; or what the checkpoint says, which flags may not contradict, those
     in `free` excepted. Raises BadInput."""
-    if checkpoint:
-        s = dict(checkpoint["settings"])
-    else:
-        args.scale = args.scale or "small"
-        for flag in ("model", "task"):
-            if not getattr(args, flag):
-                raise BadInput(f"--{flag} is needed")
-        s = {"model": args.model, "task": args.task, "scale": args.scale, "data": None, "seed": 0,
-             **RECIPES[args.model, args.task, args.scale]}
+    recipe = (args.model, args.task, args.scale or "small")
+    s = checkpoint["settings"] if checkpoint else {
+        **dict(zip(("model", "task", "scale"), recipe)), "data": None, "seed": 0, **RECIPES[recipe]}
     if args.mixer and "mixer" not in s:
         raise BadInput(f"--mixer: {s['model']} has no choice of mixer, only trm has")
     for name in s:
         value = getattr(args, name, None)
         if value is not None and value != s[name]:
             if checkpoint and name not in free:
-                raise BadInput(f"--{name.replace('_', '-')} {value}: the checkpoint's run has {s[name]}")
+                raise BadInput(f"{name} {value}: the checkpoint's run has {s[name]}")
             s[name] = value
     return s
 
@@ -433,50 +417,63 @@ def pick_device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError):
+        probe = torch.zeros(1, device=name)
+        probe.cpu()  # fails for what is no real device, such as meta
+        return probe.device
+    except Exception:  # each kind of device has errors of its own
         raise BadInput(f"--device {name}: torch finds no such device here") from None
 
 
 def run(args):
-    device, look = pick_device(args.device), args.eval or args.watch
-    if args.puzzle and not args.watch:
+    look = args.eval or args.watch
+    if args.puzzle is not None and not args.watch:
         raise BadInput("--puzzle goes with --watch")
-    checkpoint = load(look or find_folder(args), device) if look or args.resume else None
+    if not (look or args.resume and args.out):
+        for flag in ("model", "task"):
+            if not getattr(args, flag):
+                raise BadInput(f"--{flag} is needed")
+    device = pick_device(args.device)
+    default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
+    checkpoint = load(look or args.out or default, device) if look or args.resume else None
     s = settings_of(args, checkpoint, {"N_sup", "batch_size", "data", "seed"} if look else {"steps", "data"})
     task = data.TASKS[s["task"]](s["data"] or data.BUNDLED / s["task"] / s["scale"], device)
-    own = task.parse(args.puzzle, device) if args.puzzle else None
+    own = task.parse(args.puzzle, device) if args.puzzle is not None else None
     torch.manual_seed(s["seed"])
     model = build(s, task, device)
+    ema = copy.deepcopy(model).requires_grad_(False)  # the moving average of the weights: what is evaluated
+    ema.puzzles = model.puzzles  # the puzzle rows are not averaged
     test = {k: v[: args.test_puzzles] for k, v in task.splits["test"].items()}
 
-    def test_puzzle(index, why=""):
-        watch(model, task, {k: v[index : index + 1] for k, v in test.items()}, s, f"test puzzle {index + 1}{why}")
+    def watch_test(index, why=""):
+        watch(ema, task, {k: v[index : index + 1] for k, v in test.items()}, s, f"test puzzle {index + 1}{why}")
 
     print(f"{s['model'].upper()} on {s['task']}, {s['scale']}: hidden size {s['hidden_size']}, layers {s['layers']}, "
           f"{s.get('mixer', 'attention')}, T_H {s['T_H']}, T_L {s['T_L']}, N_sup {s['N_sup']}\n"
           f"{sum(p.numel() for p in model.parameters()):,} parameters; {operations(model, s, task) / 1e9:.2f} GFLOP to "
           f"train one puzzle by one refinement step; {device.type}, {torch.get_num_threads()} threads")
-    if args.compile or (args.compile is None and device.type == "cuda"):
+    on_cuda = device.type == "cuda" and importlib.util.find_spec("triton")  # Windows' torch comes without triton
+    if on_cuda if args.compile is None else args.compile:
         model.compile()
+        ema.compile()
     if look:
-        model.load_state_dict(checkpoint["ema"])
+        ema.load_state_dict(checkpoint["ema"])
         if own:
-            watch(model, task, own, s, "your puzzle")
+            watch(ema, task, own, s, "your puzzle")
         elif args.watch:
-            test_puzzle(torch.randint(len(test["inputs"]), (1,)).item())
+            watch_test(torch.randint(len(test["inputs"]), ()).item())
         else:
-            report(model, test, s)
+            report(ema, test, s)
         return 0
-    folder = find_folder(args)
+    folder = Path(args.out or default) if args.resume else new_folder(args.out, default)
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
-    model, signals = train(model, task, s, folder, checkpoint, args.minutes)
+    signals = train(model, ema, task, s, folder, checkpoint, args.minutes)
     print(f"\nsaved in {folder}; to go on: python train.py --resume --out {folder}")
     if signals:
         return 128 + signals[0]
-    right = report(model, test, s)
-    steps = (~right).int().cumprod(1).sum(1) * right[:, -1]  # how many steps each solved puzzle took
-    test_puzzle(steps.argmax().item(), ": of those solved, the one that took longest" if right[:, -1].any() else "")
+    right = report(ema, test, s)
+    took = ((~right).int() * torch.arange(1, s["N_sup"] + 1)).amax(1) + 1  # steps until it was right for good
+    index = (took * right[:, -1]).argmax().item()
+    watch_test(index, ": of those solved, the one that took longest" if right[index, -1] else "")
     return 0
 
 

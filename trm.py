@@ -1,9 +1,9 @@
 """The Tiny Recursive Model (TRM): one small net, called again and again, solves a puzzle.
 
 Read `TRM.forward` first: it is one refinement step. Then `diff hrm.py trm.py`: what the diff shows is
-what TRM changed. The N_sup loop around it is `train_step` in train.py.
-Sources: [J] Jolicoeur-Martineau, "Less is More: Recursive Reasoning with Tiny Networks", arXiv 2510.04871;
-[H] Wang et al., "Hierarchical Reasoning Model", arXiv 2506.21734; the names are the talk's.
+what TRM changed. The N_sup loop around it (forward, loss, optimizer step; the carry goes into the next forward) is
+`train_step` in train.py. Source: [J] Jolicoeur-Martineau, "Less is More: Recursive Reasoning with Tiny Networks",
+arXiv 2510.04871. The names are the talk's: the paper's y and z are z_H and z_L here, its T and n are T_H and T_L.
 Shapes: B puzzles, S = prefix_len + seq_len positions, D = hidden_size channels.
 """
 import math
@@ -113,7 +113,7 @@ class PuzzleRows(nn.Module):
     """One learned row per puzzle id, zero at the start (ARC needs them: one per task and augmentation).
 
     There can be a million rows and a batch touches a few hundred, so the table is a buffer outside autograd and
-    the optimizer: forward hands out the rows as a leaf whose gradient is (B, D), `sign_sgd` brings it back.
+    the optimizer: forward hands out a batch's rows as a leaf whose gradient is (B, D), `sign_sgd` brings it back.
     """
 
     def __init__(self, num_puzzles, hidden_size):
@@ -123,14 +123,14 @@ class PuzzleRows(nn.Module):
     def forward(self, puzzle_ids):  # (B,) -> (B, D)
         rows = self.rows[puzzle_ids]
         if torch.is_grad_enabled():
-            self.ids, self.taken = puzzle_ids, rows.requires_grad_()
+            self.ids, self.leaf = puzzle_ids, rows.requires_grad_()
         return rows
 
     @torch.no_grad()
     def sign_sgd(self, lr, weight_decay):
         """row * (1 - lr * weight_decay) - lr * sign(summed gradient), for the distinct rows of the last batch."""
-        same = (self.ids[:, None] == self.ids).to(self.rows.dtype)  # (B, B): who shares a row with whom
-        sign = (same @ self.taken.grad).sign()  # (B, D); sharers get the same sum and write the same row below
+        shares = (self.ids[:, None] == self.ids).to(self.rows.dtype)  # (B, B): who shares a row with whom
+        sign = (shares @ self.leaf.grad).sign()  # (B, D); sharers get the same sum and write the same row below
         self.rows[self.ids] = self.rows[self.ids] * (1 - lr * weight_decay) - lr * sign
 
 
@@ -214,8 +214,8 @@ class TRM(nn.Module):
         with torch.no_grad():
             for _ in range(self.T_H - 1):
                 z_H, z_L = self.latent_recursion(z_H, z_L, x)
-        z_H, z_L = z_H.detach(), z_L.detach()  # nothing above this line gets a gradient
-        z_H, z_L = self.latent_recursion(z_H, z_L, x)  # the whole last latent recursion does ([J] section 4.1)
+        z_H, z_L = z_H.detach(), z_L.detach()  # here the gradient stops for z_H and z_L (x keeps its own)
+        z_H, z_L = self.latent_recursion(z_H, z_L, x)  # it runs through this whole recursion ([J] section 4.1)
         logits = self.output_head(z_H[:, self.prefix_len :])
         return (z_H.detach(), z_L.detach()), logits, self.halt_head(z_H[:, 0].float())
 
@@ -223,7 +223,7 @@ class TRM(nn.Module):
         """Which puzzles stop here, (B,) bool: those whose answer the model holds for right."""
         return halt_logits[:, 0] > 0
 
-    def halting_loss(self, halt_logits, right, *_):
-        """(B,): a binary question, is every supervised cell right? `right`: (B,) bool. What else HRM's takes
-        for its look ahead is not needed: that second forward is one of TRM's simplifications ([J] section 4.6)."""
+    def halting_loss(self, halt_logits, right, last=None, carry=None, inputs=None, puzzle_ids=None):
+        """A binary question, (B,): is every supervised cell right? right: (B,) bool. The other arguments serve HRM's
+        look ahead, a second forward that TRM does without ([J] section 4.6)."""
         return 0.5 * F.binary_cross_entropy_with_logits(halt_logits[:, 0], right.float(), reduction="none")

@@ -75,7 +75,7 @@ def propagate(grid):
 
 
 def solutions(candidates, random, limit):
-    """Up to `limit` solutions: propagate, then branch on the cell with fewest candidates in random value order."""
+    """Up to `limit` solutions: branch on the cell with fewest candidates, in random value order, and propagate."""
     open_cells = [cell for cell in range(81) if candidates[cell].bit_count() > 1]
     if not open_cells:
         return [[c.bit_length() - 1 for c in candidates]]
