@@ -5,6 +5,10 @@ A task is an object: how many tokens and cells it has (`vocab_size`, `seq_len`),
 Token ids and file formats are those of the papers' public codes. Puzzles live on the device as uint8 token ids:
 a split is a dict of tensors with one row a puzzle, "inputs" and "labels", each (N, seq_len).
 """
+import csv
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +37,17 @@ def read_csv(path, length):
 
     Returns questions and answers. Raises BadInput, naming file and line, for all that is not as it should be.
     """
-    lines = read_text(path).splitlines()
-    header = lines[0].split(",") if lines else []
+    reader = csv.reader(read_text(path).splitlines())
+    try:
+        header, *rows = list(reader) or [[]]
+    except csv.Error as error:
+        raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
     for name in ("question", "answer"):
         if name not in header:
             raise BadInput(f"{path}, line 1: the header has no column '{name}'")
     question, answer = header.index("question"), header.index("answer")
     table = []
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split(",")
+    for number, fields in enumerate(rows, start=2):
         if len(fields) != len(header):
             raise BadInput(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
         for name, text in (("question", fields[question]), ("answer", fields[answer])):
@@ -117,27 +123,27 @@ class Sudoku:
         refuse(((question > 0) & (question != answer)).any(1), path, "the answer does not extend the question")
         return question, answer
 
-    def batch(self, size, generator=None):
+    def batch(self, size):
         """`size` training puzzles at random, each seen through a random symmetry: {"inputs", "labels"}, (B, 81)."""
         train = self.splits["train"]
-        device = train["inputs"].device
-        pick = torch.randint(len(train["inputs"]), (size,), generator=generator, device=device)
-        return self.augment({name: part[pick] for name, part in train.items()}, generator)
+        device = train["inputs"].device  # all of it happens there, so that a GPU never waits for data
+        pick = torch.randint(len(train["inputs"]), (size,), device=device)
+        return self.augment({name: part[pick] for name, part in train.items()})
 
     @staticmethod
-    def augment(batch, generator=None):
+    def augment(batch):
         """Rename the digits; permute bands and rows inside a band, stacks and columns inside a stack; transpose."""
         size, device = len(batch["inputs"]), batch["inputs"].device
 
         def shuffle(*shape):  # random permutations of the last axis
-            return torch.rand(size, *shape, generator=generator, device=device).argsort(-1)
+            return torch.rand(size, *shape, device=device).argsort(-1)
 
         def lines():  # (B, 9): three lines of one band (stack), then of another
             return (3 * shuffle(3)[:, :, None] + shuffle(3, 3)).flatten(1)
 
         digit = torch.cat((torch.tensor([[0, 1]], device=device).expand(size, 2), 2 + shuffle(9)), dim=1)  # (B, 11)
         cell = 9 * lines()[:, :, None] + lines()[:, None, :]  # (B, 9, 9): which cell comes to stand here
-        flip = torch.rand(size, 1, 1, generator=generator, device=device) < 0.5
+        flip = torch.rand(size, 1, 1, device=device) < 0.5
         cell = torch.where(flip, cell.transpose(1, 2), cell).flatten(1)  # (B, 81)
         return {name: digit.gather(1, part.long().gather(1, cell)) for name, part in batch.items()}
 
@@ -179,8 +185,15 @@ class Sudoku:
 
 # ---- pictures -----------------------------------------------------------------------------------------------
 
-LEGEND = "+ new in this step, x wrong, * new and wrong"
-COLOUR_LEGEND = "bold: given; green: new in this step; red: wrong; red background: new and wrong"
+LEGEND = {
+    False: "+ new in this step, x wrong, * new and wrong",
+    True: "bold: given; green: new in this step; red: wrong; red background: new and wrong",
+}
+
+
+def colours_work():
+    """Whether standard output is a terminal that shows colours (https://no-color.org is respected)."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and (os.name != "nt" or "WT_SESSION" in os.environ)
 
 
 def mark(text, given, changed, wrong, colour):
@@ -189,6 +202,18 @@ def mark(text, given, changed, wrong, colour):
         return text + " +x*"[changed + 2 * wrong]
     style = ("1" if given else "0", "32", "31", "30;41")[changed + 2 * wrong]
     return f"\033[{style}m{text}\033[0m "
+
+
+def side_by_side(frames):
+    """[(name, picture)], as many in a row as the terminal is wide; the first picture has no colours."""
+    width = len(frames[0][1][0])
+    a_row = max(1, shutil.get_terminal_size((100, 24)).columns // (width + 3))
+    text = ""
+    for i in range(0, len(frames), a_row):
+        names, pictures = zip(*frames[i : i + a_row])
+        rows = [[name.ljust(width) for name in names], *zip(*pictures)]
+        text += "\n".join("   ".join(row).rstrip() for row in rows) + "\n\n"
+    return text
 
 
 TASKS = {"sudoku": Sudoku}

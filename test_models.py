@@ -527,7 +527,7 @@ def with_cell(text, i, c):
     ("source,question,rating\n", "line 1: the header has no column 'answer'"),
     ("source,question,answer,rating\n", "no puzzle in it"),
     (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION}\n", "line 3: 2 fields where the header has 4"),
-    (f"source,question,answer,rating\n{GOOD}\n\n", "line 3: 1 fields"),
+    (f"source,question,answer,rating\n{GOOD}\n\n", "line 3: 0 fields"),
     (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION[:-1]},{ANSWER},0\n", "line 3: the question is not 81"),
     (f"source,question,answer,rating\n{SOURCE},{QUESTION},{ANSWER}1,0\n", "line 2: the answer is not 81"),
     (f"source,question,answer,rating\n{SOURCE},{with_cell(QUESTION, BLANK, 'x')},{ANSWER},0\n", "line 2: the question"),
@@ -539,6 +539,7 @@ def with_cell(text, i, c):
      "line 2: two givens"),
     (f"source,question,answer,rating\n{SOURCE},{QUESTION},{ANSWER[::-1]},0\n", "line 2: the answer does not extend"),
     (b"source,question,answer,rating\n\xff\xfe\n", "line 2: not UTF-8"),
+    ("source,question,answer,rating\n" + "x" * 200_000, "line 2: field larger than field limit"),
 ])
 def test_bad_puzzle_files_are_named_with_their_line(tmp_path, text, complaint):
     path = tmp_path / "train.csv"
