@@ -208,12 +208,12 @@ def side_by_side(frames):
     """[(name, picture)], as many in a row as the terminal is wide; the first picture has no colours."""
     width = len(frames[0][1][0])
     a_row = max(1, shutil.get_terminal_size((100, 24)).columns // (width + 3))
-    text = ""
+    text = []
     for i in range(0, len(frames), a_row):
         names, pictures = zip(*frames[i : i + a_row])
         rows = [[name.ljust(width) for name in names], *zip(*pictures)]
-        text += "\n".join("   ".join(row).rstrip() for row in rows) + "\n\n"
-    return text
+        text.append("\n".join("   ".join(row).rstrip() for row in rows) + "\n")
+    return "\n".join(text)
 
 
 TASKS = {"sudoku": Sudoku}

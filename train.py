@@ -37,7 +37,7 @@ RECIPES = {
         batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
     ("hrm", "sudoku", "small"): dict(
         hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16,
-        batch_size=16, steps=9000, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
+        batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
 }
 ROWS = {"lr": 1e-2, "weight_decay": 0.1}  # the puzzle rows' sign-SGD on ARC, in both papers; Sudoku has no rows
 
