@@ -29,8 +29,8 @@ MODELS = {"hrm": HRM, "trm": TRM}
 
 # Every default that differs between models, tasks and scales. Sizes and recursion, then training. The learning rate
 # rises over `warmup` steps and falls to zero over the last `decay` share of `steps`; `ema` 0 means no moving average;
-# `explore` is the probability that a halt must wait. The papers have 0.1. With it the small TRM, trained for minutes,
-# solves a puzzle and then loses it again: what halts at once never learns to keep an answer. 0.5 keeps it.
+# `explore` is the probability that a halt must wait, 0.1 in the papers. The small TRM, trained for minutes, then tends to
+# lose what it has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5 helps.
 RECIPES = {
     ("trm", "sudoku", "small"): dict(
         hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=16,
