@@ -202,7 +202,7 @@ class HRM(nn.Module):
 
     def halting_loss(self, halt_logits, right, last, carry, inputs, puzzle_ids=None):
         """Q-learning ([H] section 2), (B,). The value of halting: 1 if every supervised cell is right, else 0. The
-        value of going on: the larger of the next step's two values (of halting alone, where this step was the last).
+        value of going on: the larger of the next step's two; where this step was the last, the next one's of halting.
 
         right, last: (B,) bool. The look ahead is a second forward, without gradient, from the new carry.
         """

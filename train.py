@@ -49,7 +49,7 @@ def answer_loss(logits, labels):
     """Stablemax cross-entropy, (B,): the mean over a puzzle's supervised cells (label 0 is not supervised).
 
     Stablemax has s(x) = x + 1 for x >= 0 and 1 / (1 - x) below where softmax has exp(x) ([H], [J]). Its logarithm is
-    sign(x) log(1 + |x|), so that this is softmax's cross-entropy of a squeezed logit. The public codes need float64
+    sign(x) log(1 + |x|), so that this is softmax's cross-entropy of a squeezed logit. The public codes use float64
     for it; written so, float32 agrees to rounding (and Apple's GPUs have no float64).
     """
     x = logits.float()  # (B, S, V)
@@ -70,7 +70,7 @@ def first_carry(model, inputs):
 
 def begin(model, puzzles):
     """What enters the slots of a batch: puzzles ({"inputs", "labels", maybe "ids"}) with the first carry and no step
-    made. They are marked halted, that is, to be replaced: what stands in a slot before the first step is no puzzle."""
+    made. They are marked halted, that is, to be replaced, so that the first call of train_step fills every slot."""
     z_H, z_L = first_carry(model, puzzles["inputs"])
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
     return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps, "halted": steps == 0}
@@ -89,7 +89,7 @@ def begin(model, puzzles):
 #
 # The papers' codes, and train_step, make one turn of the inner loop a call. The carry lives across calls, and each
 # slot of the batch is at a refinement step of its own: a puzzle that has halted leaves its slot to a fresh one, with
-# a fresh carry, while the others go on. Where nothing halts early the two compute the same (a test shows it).
+# a fresh carry, while the others go on. With halting off (no early halt, no halting loss) both compute the same (tested).
 
 
 def train_step(model, optimizer, slots, fresh, N_sup, explore=0.1, rows=ROWS):
@@ -155,7 +155,7 @@ def report(model, puzzles, s):
     halts[:, -1] = True  # the N_sup-th step always halts
     stop = halts.int().argmax(1, keepdim=True)  # (N, 1): the first step at which the model would stop
     halted = 100 * right.gather(1, stop).float().mean()
-    print(f"\n{len(right):,} test puzzles, every cell right ({time.time() - start:.1f} s)")
+    print(f"\n{len(right):,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
     print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
     print("  exact accuracy         " + exact(right))
     print(f"  with learned halting   {halted:6.1f}%  after {stop.float().mean() + 1:.1f} steps on average")

@@ -138,7 +138,7 @@ class PuzzleRows(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """TRM-MLP's layer: a SwiGLU over the positions in place of attention. It knows positions by their weights."""
+    """TRM-MLP's layer: a SwiGLU over the positions in place of attention. Each position has its own weights."""
 
     def __init__(self, hidden_size, expansion, length):
         super().__init__()
@@ -199,7 +199,7 @@ class TRM(nn.Module):
     def latent_recursion(self, z_H, z_L, x):
         for _ in range(self.T_L):
             z_L = self.net(z_L, z_H + x)  # think: given the puzzle and the answer so far
-        z_H = self.net(z_H, z_L)  # answer: without x, which tells the net which of its two jobs this is
+        z_H = self.net(z_H, z_L)  # answer: x is left out, and that tells the net which of its jobs this is
         return z_H, z_L
 
     def forward(self, carry, inputs, puzzle_ids=None):
