@@ -17,7 +17,7 @@ import train
 from data import BadInput, Sudoku
 from hrm import HRM
 from puzzles import make
-from trm import TRM, PuzzleRows, Linear, truncated_normal
+from trm import TRM, PuzzleRows, truncated_normal
 
 HERE = Path(__file__).parent
 KINDS = {"hrm": (HRM, {}), "trm": (TRM, {}), "trm-mlp": (TRM, {"mixer": "mlp"})}
@@ -668,6 +668,35 @@ def test_the_moving_average_starts_at_the_initial_weights(here, monkeypatch):
         expected = 0.75 * (0.75 * first[k] + 0.25 * one["model"][k]) + 0.25 * run["model"][k]
         torch.testing.assert_close(run["ema"][k], expected.detach(), rtol=0, atol=1e-6)
     assert (run["ema"]["output_head.weight"] - run["model"]["output_head.weight"]).abs().max() > 1e-5
+
+
+def test_the_puzzle_shown_at_the_end_took_longest_to_be_right_for_good(here, monkeypatch):
+    wrong, at_once, late = [False] * 3, [True] * 3, [True, False, True]  # late: right, wrong, and right again
+    titles = []
+    monkeypatch.setattr(train, "watch", lambda model, task, puzzle, s, title: titles.append(title))
+    for right in ([wrong, wrong, at_once], [wrong, at_once, late], [wrong, wrong, wrong]):
+        monkeypatch.setattr(train, "report", lambda *_: torch.tensor(right))
+        assert call("--model", "trm", *TINY, "--data", "few", "--steps", 1)[0] == 0
+    longest = ": of those solved, the one that took longest"
+    assert titles == ["test puzzle 3" + longest, "test puzzle 3" + longest, "test puzzle 1"]
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+def test_the_recipe_reaches_the_loop(here, monkeypatch, model):
+    step, seen = train.train_step, []
+
+    def watched(model, optimizer, slots, fresh, N_sup, explore=None, rows=None):
+        group = optimizer.param_groups[0]
+        seen.append((len(slots["inputs"]), N_sup, explore, group["lr"], group["weight_decay"], rows))
+        return step(model, optimizer, slots, fresh, N_sup)
+
+    monkeypatch.setattr(train, "train_step", watched)
+    assert call("--model", model, *TINY, "--data", "few", "--steps", 2, "--lr", 0.5, "--weight-decay", 0.25)[0] == 0
+    recipe, rows = train.RECIPES[model, "sudoku", "small"], train.ROWS
+    for n, got in enumerate(seen[1:]):  # the first call counts the operations
+        rate = train.schedule(n, dict(recipe, steps=2))
+        assert got == (4, 3, recipe["explore"], rate * 0.5, 0.25, {**rows, "lr": rate * rows["lr"]})
+    assert len(seen) == 3
 
 
 BAD = [
