@@ -473,7 +473,7 @@ class Arc:
                 else:
                     trained = demonstrations
                     self.tests[split] += [(number, k, pair) for k, pair in enumerate(tests)]
-                grids = [grid for pair in demonstrations + tests for grid in pair if grid is not None]
+                grids = [grid for pair in demonstrations for grid in pair] + [grid for grid, _ in tests]
                 rows.append(views(grids, augmentations, np.random.RandomState([0, number])))
                 self.names.append(name)
                 pairs += trained

@@ -43,10 +43,10 @@ RECIPES = {
         hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=4,
         batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
     ("trm", "arc", "small"): dict(
-        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=16, prefix_len=1, augmentations=16,
-        batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
+        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=4, prefix_len=1, augmentations=4,
+        batch_size=16, steps=10000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
     ("hrm", "arc", "small"): dict(
-        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16, prefix_len=1, augmentations=16,
+        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=4, prefix_len=1, augmentations=4,
         batch_size=16, steps=2400, lr=2e-3, warmup=100, decay=1.0, weight_decay=1.0, ema=0.0, explore=0.1),
     ("hrm", "sudoku", "small"): dict(
         hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16,
