@@ -374,7 +374,8 @@ def test_evaluation_counts_whole_puzzles_and_ignores_what_is_not_supervised():
     right, halts, last, sure = train.evaluate(model, batch, N_sup=3, batch_size=2)
     assert right.equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 1].all()
     assert right.shape == halts.shape == (5, 3) and not halts.any()
-    assert last.equal(answers[2]) and sure.equal(halt_logits[:, 0].sigmoid())
+    assert last.equal(answers[2])
+    torch.testing.assert_close(sure, halt_logits[:, 0].sigmoid())  # a batch of another size rounds otherwise
 
 
 def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
