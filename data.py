@@ -472,12 +472,15 @@ class Arc:
                     trained = demonstrations + [pair for pair in tests if pair[1] is not None]
                 else:
                     trained = demonstrations
-                    self.tests[split] += [(number, k, pair) for k, pair in enumerate(tests)]
+                    self.tests[split] += [(number, k, pair) for k, pair in enumerate(tests)
+                                          if split == "test" or pair[1] is not None]
                 grids = [grid for pair in demonstrations for grid in pair] + [grid for grid, _ in tests]
                 rows.append(views(grids, augmentations, np.random.RandomState([0, number])))
                 self.names.append(name)
                 pairs += trained
                 counts.append(len(trained))
+        if not self.tests["valid"]:
+            raise BadInput(f"{path}: no test of a training task comes with its output, which validation needs")
         everything = pairs + [pair for tests in self.tests.values() for _, _, pair in tests]
         self.side = max(max(grid.shape) for pair in everything for grid in pair if grid is not None)
         self.seq_len, self.num_puzzles = self.side**2, 1 + sum(map(len, rows))
@@ -531,17 +534,17 @@ class Arc:
         return torch.where((in_rows & in_columns).flatten(1), seen, ends.flatten(1)).long()
 
     def batch(self, size):
-        """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,). Tasks are drawn at random, one version of
-        each, and that version's pairs fill the slots one after the other, moved about inside the canvas."""
+        """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,). A task is drawn for each, a version of it
+        and a pair, which is moved about inside the canvas. (The public codes fill a batch of 768 with all pairs of
+        some 170 versions. A batch of 16 would have four tasks in it, and learn much more slowly.)"""
         device = self.colours.device
+
+        def draw(count):  # one of so many, for each of the batch
+            return (torch.rand(size, device=device) * count).long()
+
         task = torch.randint(len(self.names), (size,), device=device)
-        row = self.first_row[task] + (torch.rand(size, device=device) * self.row_count[task]).long()
-        shift = torch.randint(self.pair_count.max(), (size,), device=device)
-        ends = self.pair_count[task].cumsum(0)
-        slot = torch.arange(size, device=device)
-        whose = torch.searchsorted(ends, slot, right=True)  # the first tasks drawn are enough to fill the batch
-        task, row = task[whose], row[whose]
-        number = (slot - ends[whose] + shift[whose]) % self.pair_count[task]
+        row = self.first_row[task] + draw(self.row_count[task])
+        number = draw(self.pair_count[task])
         pair = self.first_pair[task] + number
         sizes = self.sizes[:, pair]  # (2, B, 2)
         room = self.side - torch.where(self.turns[row][:, :1], sizes.flip(2), sizes).amax(0)  # (B, 2)

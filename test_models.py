@@ -843,7 +843,7 @@ def test_a_training_batch_shows_versions_of_the_right_pairs(arc):
             drawn.add(row)
             moved += corners[0] != (0, 0)
     assert 0.3 < moved / 1920 < 0.9
-    assert len(drawn) > 0.9 * (arc.num_puzzles - 1) * (1 - np.exp(-1920 / 4.5 / arc.num_puzzles)) and 0 not in drawn
+    assert len(drawn) > 0.9 * (arc.num_puzzles - 1) * (1 - np.exp(-1920 / arc.num_puzzles)) and 0 not in drawn
     assert sum(map(len, seen.values())) > 0.9 * sum(map(len, known.values()))  # every pair of a task comes up
 
 

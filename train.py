@@ -29,6 +29,8 @@ MODELS = {"hrm": HRM, "trm": TRM}
 
 # Every default that differs between models, tasks and scales. Sizes and recursion, then training. The learning rate
 # rises over `warmup` steps and falls to zero over the last `decay` share of `steps`; `ema` 0 means no moving average;
+# `row_lr` is the puzzle rows' (the papers' is in ROWS; in minutes a row is drawn some dozens of times, so its steps are
+# larger here);
 # `explore` is the probability that a halt must wait, 0.1 in the papers. The small TRM, trained for minutes, then tends
 # to lose what it has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5
 # helps.
@@ -326,7 +328,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
             for group in optimizer.param_groups:
                 group["lr"] = rate * s["lr"]
             slots, loss, right = train_step(model, optimizer, slots, fresh(), s["N_sup"], s["explore"],
-                                            {**ROWS, "lr": rate * ROWS["lr"]})
+                                            {**ROWS, "lr": rate * s.get("row_lr", ROWS["lr"])})
             for average, weight in zip(ema.parameters(), model.parameters()):
                 average.lerp_(weight.detach(), 1 - s["ema"])
             step += 1
