@@ -136,12 +136,14 @@ UNITS = np.stack([np.argsort(kind, kind="stable").reshape(9, 9) for kind in (ROW
 
 def broken_cells(digits):
     """(N, 81) digits, 0 for a blank -> (N, 81) bool: the cells whose digit stands twice in a row, column or box."""
-    broken = np.zeros(digits.shape, bool)
+    bits = np.where(digits > 0, 1 << digits.astype(np.uint16), 0).T.copy()  # (81, N): the published files are long
+    broken = np.zeros(bits.shape, bool)
     for unit in UNITS:
-        d = digits[:, unit]  # (N, 9)
-        twice = (d[:, :, None] == d[:, None, :]).sum(-1) > 1
-        broken[:, unit] |= twice & (d > 0)
-    return broken
+        once = twice = 0
+        for bit in bits[unit]:
+            twice, once = twice | once & bit, once | bit
+        broken[unit] |= bits[unit] & twice > 0
+    return broken.T
 
 
 class Sudoku(FromCsv):
