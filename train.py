@@ -7,12 +7,15 @@ without the learning; the rest is recipes, saving and the command line.
 import argparse
 import copy
 import csv
+import hashlib
 import importlib.util
+import io
 import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -213,17 +216,56 @@ def build(s, task, device):
         raise BadInput(error) from None
 
 
+class Failure(Exception):
+    """A run cannot go on; the message says why and where, in one line."""
+
+
+SAVE_EVERY = 120  # seconds, and at every evaluation
+PARTS = {"settings", "step", "seconds", "slots", "sums", "log", "random", "model", "ema", "optimizer"}
+
+
 def load(path, device):
-    """A run's folder or its checkpoint -> the checkpoint. Raises BadInput."""
+    """A run's folder or its checkpoint -> the checkpoint. Nothing in the file is run. Raises BadInput."""
     path = Path(path, "checkpoint.pt") if Path(path).is_dir() else Path(path)
     try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-        checkpoint["settings"]["model"]
+        with warnings.catch_warnings(action="ignore"):  # about files that are none of ours
+            checkpoint = torch.load(path, map_location=device, weights_only=True)
+        s = checkpoint["settings"]
+        missing = PARTS - set(checkpoint) | {"puzzles", *RECIPES[s["model"], s["task"], s["scale"]]} - set(s)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
     except Exception as error:  # torch.load has no error of its own
-        raise BadInput(f"{path}: not a checkpoint of train.py ({type(error).__name__})") from None
+        raise BadInput(f"{path}: not a checkpoint of train.py, or damaged ({type(error).__name__})") from None
+    if missing:
+        raise BadInput(f"{path}: not a checkpoint of train.py (it has no '{min(missing)}')")
     return checkpoint
+
+
+def fill(part, values, path):
+    """part.load_state_dict(values), for a model or an optimizer. Raises BadInput where they are another model's."""
+    try:
+        part.load_state_dict(values)
+    except (RuntimeError, ValueError, KeyError) as error:
+        why = str(error).strip().splitlines()[-1].strip()
+        raise BadInput(f"{path}: the checkpoint does not fit this model and these puzzles: {why}") from None
+
+
+def replace(path, write):
+    """Write a file beside `path`, bring it to the disk, and only then let it take the old one's place: whatever
+    happens at whatever moment, `path` is the old file or the new one, whole. Raises Failure."""
+    beside = path.with_suffix(".tmp")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        cause = error.__context__ or error  # torch.save lays a RuntimeError of its own over that of a full disk
+        why = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+        raise Failure(f"{path} could not be written ({why}); what was saved there before is whole") from None
 
 
 def new_folder(out, default):
@@ -236,10 +278,18 @@ def new_folder(out, default):
         folder = Path(f"{default}-{n}")
     try:
         folder.mkdir(parents=True, exist_ok=bool(out))
-        (folder / "log.csv").touch()
     except OSError as error:
         raise BadInput(f"--out {folder}: {error.strerror}") from None
     return folder
+
+
+def fingerprint(task):
+    """A short text that tells one set of puzzles from another: a run goes on with its own puzzles alone."""
+    digest = hashlib.sha256()
+    for part in task.splits.values():
+        for name in sorted(part):
+            digest.update(part[name].cpu().numpy())
+    return digest.hexdigest()[:16]
 
 
 def operations(model, s, task):
@@ -297,20 +347,30 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
     def fresh():
         return begin(model, task.batch(s["batch_size"]))
 
-    def save():  # the old checkpoint stays until the new one is complete
-        torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
-                    "random": (torch.get_rng_state(), torch.cuda.get_rng_state_all()),
-                    **{name: part.state_dict() for name, part in parts.items()}}, folder / "checkpoint.tmp")
-        os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
-        with open(folder / "log.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(log)
+    def check():  # what is not finite spreads and stays: better stop than save it
+        first = began + int(finite) + 1
+        if first <= step or not all(weight.isfinite().all() for weight in model.parameters()):
+            raise Failure(f"from step {first} on the loss is not finite (a lower --lr may help); the last good checkpoint "
+                          + (f"is {folder / 'checkpoint.pt'}, of step {saved}" if saved else "has not been made yet"))
+
+    def save():
+        nonlocal saved, saved_at
+        check()
+        content = {"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
+                   "random": (torch.get_rng_state(), torch.cuda.get_rng_state_all()),
+                   **{name: part.state_dict() for name, part in parts.items()}}
+        replace(folder / "checkpoint.pt", lambda file: torch.save(content, file))
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(log)
+        replace(folder / "log.csv", lambda file: file.write(text.getvalue().encode()))
+        saved, saved_at = step, time.time()
 
     step, seconds, slots = 0, 0.0, fresh()
     sums = torch.zeros(3, device=slots["inputs"].device)  # steps since the last evaluation, of loss, of share right
     log = [["step", "seconds", "loss", "train_exact"] + [f"valid_exact_{n}" for n in shown_steps(s["N_sup"])]]
     if checkpoint:
         for name, part in parts.items():
-            part.load_state_dict(checkpoint[name])
+            fill(part, checkpoint[name], folder / "checkpoint.pt")
         step, seconds, sums, log = (checkpoint[name] for name in ("step", "seconds", "sums", "log"))
         slots = {k: v.to(slots[k].dtype) for k, v in checkpoint["slots"].items()}
         torch.set_rng_state(checkpoint["random"][0].cpu())
@@ -319,6 +379,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
+    saved, saved_at, began, finite = step, now, step, torch.zeros_like(sums[0])  # finite: how many losses since `began`
     deadline = now + 60 * minutes if minutes else float("inf")
     say("                       exact in | exact on validation puzzles after refinement steps\n"
         "  step    time    loss training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
@@ -333,9 +394,11 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 average.lerp_(weight.detach(), 1 - s["ema"])
             step += 1
             sums += torch.stack((torch.ones_like(loss), loss, right.float().mean()))
+            finite += loss.isfinite()
 
             now = time.time()
             if now - told > 1:  # reading the figures makes a GPU wait for them: once a second
+                check()
                 speed = (step - told_step) / (now - told)
                 left = timedelta(seconds=int(min((s["steps"] - step) / speed, deadline - now)))
                 say(f"{step:6d} {timedelta(seconds=int(now - start))} {loss:7.3f} {100 * right.float().mean():7.1f}% | "
@@ -351,6 +414,8 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 say(f"{step:6d} {timedelta(seconds=int(seconds))} {loss:7.3f} {100 * right:7.1f}% | {exact(valid)}")
                 save()
                 told, told_step = time.time(), step
+            elif now - saved_at > SAVE_EVERY:
+                save()
         save()
     return signals
 
@@ -456,6 +521,10 @@ def run(args):
     options = {k: s[k] for k in ("train_puzzles", "augmentations") if s.get(k)}
     task = data.TASKS[s["task"]](s["data"] or data.bundled(s["task"], s["scale"]), device, **options)
     own = task.parse(args.puzzle, device) if args.puzzle is not None else None
+    puzzles = fingerprint(task)
+    if checkpoint and puzzles != s["puzzles"] and (args.resume or task.num_puzzles):
+        raise BadInput(f"--data {s['data']}: other puzzles than those that the checkpoint's run was trained on")
+    s["puzzles"] = puzzles
     torch.manual_seed(s["seed"])
     model = build(s, task, device)
     ema = copy.deepcopy(model).requires_grad_(False)  # the moving average of the weights: what is evaluated
@@ -475,7 +544,7 @@ def run(args):
         model.compile()
         ema.compile()
     if look:
-        ema.load_state_dict(checkpoint["ema"])
+        fill(ema, checkpoint["ema"], look)
         if own:
             watch(ema, task, own, s, f"your puzzle{task.title(own)}")
         elif args.watch:
@@ -484,6 +553,11 @@ def run(args):
             report(ema, task, test, s)
         return 0
     folder = Path(args.out or default) if args.resume else new_folder(args.out, default)
+    try:
+        (folder / "checkpoint.tmp").touch()
+        (folder / "checkpoint.tmp").unlink()
+    except OSError as error:
+        raise BadInput(f"--out {folder}: {error.strerror}") from None
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
     signals = train(model, ema, task, s, folder, checkpoint, args.minutes)
     print(f"\nsaved in {folder}; to go on: python train.py --resume --out {folder}")
@@ -504,6 +578,15 @@ def main(argv=None):
         return 2
     except KeyboardInterrupt:
         return 130
+    except Failure as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
+        if isinstance(error, RuntimeError) and not any(w in str(error) for w in words):
+            raise
+        print("train.py: out of memory; a lower --batch-size needs less, and so does a lower --hidden-size", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
