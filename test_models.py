@@ -1243,18 +1243,20 @@ def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
 
     def broken(model, *arguments):
         calls.append(1)
-        if len(calls) == 1 + at:
-            model.output_head.weight.data[0, 0] = value
-        return step(model, *arguments)
+        slots, loss, right = step(model, *arguments)
+        if len(calls) == 1 + at and what == "weight":
+            model.output_head.weight.data[0, 0] = float("inf")
+        return slots, loss * float("nan") if len(calls) > at and what == "loss" else loss, right
 
-    for at, value, where in ((5, float("nan"), "of step 4"), (1, float("inf"), "has not been made yet")):
+    for at, what, first, where in ((5, "loss", 5, "of step 4"), (5, "weight", 6, "of step 4"), (1, "loss", 1, "been made yet")):
         calls.clear()
         with monkeypatch.context() as patch:
             patch.setattr(train, "train_step", broken)
-            code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 20, "--out", f"run{at}")
-        assert code == 1 and err.count("\n") == 1 and f"from step {at} on the loss is not finite" in err and where in err
-    assert torch.load(here / "run5" / "checkpoint.pt", weights_only=True)["step"] == 4
-    assert not (here / "run1" / "checkpoint.pt").exists()
+            code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 20, "--out", f"{what}{at}")
+        assert code == 1 and err.count("\n") == 1 and f"from step {first} on the loss is not finite" in err and where in err
+    for name in ("loss5", "weight5"):
+        assert torch.load(here / name / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert not (here / "loss1" / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
