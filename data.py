@@ -44,24 +44,24 @@ def read_csv(path, length):
     With `length` None, that of the first question. Returns questions and answers. Raises BadInput, naming file and
     line, for all that is not as it should be.
     """
-    reader = csv.reader(read_text(path).splitlines())
+    reader, table = csv.reader(read_text(path).splitlines()), []
     try:
-        header, *rows = list(reader) or [[]]
+        header = next(reader, [])
+        for name in ("question", "answer"):
+            if name not in header:
+                raise BadInput(f"{path}, line 1: the header has no column '{name}'")
+        question, answer = header.index("question"), header.index("answer")
+        for fields in reader:
+            here = f"{path}, line {reader.line_num}"
+            if len(fields) != len(header):
+                raise BadInput(f"{here}: {len(fields)} fields where the header has {len(header)}")
+            length = length or len(fields[question]) or 1
+            for name, text in (("question", fields[question]), ("answer", fields[answer])):
+                if len(text) != length or not text.isascii():
+                    raise BadInput(f"{here}: the {name} is not {length} ASCII characters")
+            table.append(fields[question] + fields[answer])
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
-    for name in ("question", "answer"):
-        if name not in header:
-            raise BadInput(f"{path}, line 1: the header has no column '{name}'")
-    question, answer = header.index("question"), header.index("answer")
-    table = []
-    for number, fields in enumerate(rows, start=2):
-        if len(fields) != len(header):
-            raise BadInput(f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}")
-        length = length or len(fields[question])
-        for name, text in (("question", fields[question]), ("answer", fields[answer])):
-            if len(text) != length or not text.isascii():
-                raise BadInput(f"{path}, line {number}: the {name} is not {length} ASCII characters")
-        table.append(fields[question] + fields[answer])
     if not table:
         raise BadInput(f"{path}: no puzzle in it")
     characters = np.frombuffer("".join(table).encode(), np.uint8).reshape(len(table), 2, length)
@@ -86,7 +86,7 @@ class FromCsv:
     def __init__(self, folder, device="cpu", train_puzzles=None):
         folder = Path(folder)
         read = {split: self.read(folder / f"{split}.csv") for split in ("train", "test")}
-        if (folder / "valid.csv").exists():
+        if os.path.exists(folder / "valid.csv"):
             read["valid"] = self.read(folder / "valid.csv")
         else:
             held = min(200, len(read["train"][0]) // 10)
@@ -356,12 +356,12 @@ def read_arc(path):
     """
     path, found = Path(path), []
     for split, short in (("training", "train"), ("evaluation", "eval")):
-        if path.is_file():
+        if os.path.isfile(path):
             tasks = read_json(path).get(short)
             if not isinstance(tasks, dict):
                 raise BadInput(f"{path}: has no '{short}' with tasks in it")
             tasks = {name: (f"{path}, task {name}", task) for name, task in tasks.items()}
-        elif (path / split).is_dir():
+        elif os.path.isdir(path / split):
             tasks = {file.stem: (str(file), read_json(file)) for file in (path / split).glob("*.json")}
         else:
             files = sorted(path.glob(f"*{split}_challenges.json"))
@@ -406,7 +406,7 @@ def pairs_of(where, task):
         found[kind] = []
         for i, pair in enumerate(pairs, start=1):
             here = f"{where}, {kind} pair {i}"
-            if not isinstance(pair, dict) or "input" not in pair or kind == "train" and "output" not in pair:
+            if not isinstance(pair, dict) or "input" not in pair or kind == "train" and pair.get("output") is None:
                 raise BadInput(f"{here}: input or output missing")
             output = grid_of(pair["output"], f"{here}: the output") if pair.get("output") is not None else None
             found[kind].append((grid_of(pair["input"], f"{here}: the input"), output))

@@ -671,6 +671,7 @@ HEADER = "source,question,answer,rating\n"
 
 @pytest.mark.parametrize("text, complaint", [
     ("m,S G # #  ,SoG # #  ,1\n", None),
+    ("m,,,1\nm,S G # #  ,SoG # #  ,1\n", "line 2: the question is not 1 ASCII characters"),
     ("m,S G # # ,SoG # # ,1\n", "line 2: the question's 8 characters make no square"),
     ("m,S G # #  ,SoG # #  ,1\nm,S G # #,SoG # #  ,1\n", "line 3: the question is not 9"),
     ("m,S G.# #  ,SoG # #  ,1\n", "line 2: the question has a character"),
@@ -938,6 +939,8 @@ PAIR = {"input": [[1, 2]], "output": [[2], [1]]}
     ({"train": [], "test": [PAIR]}, "no 'train' pairs"),
     ({"train": [PAIR, {"input": [[1]]}], "test": [PAIR]}, "train pair 2: input or output missing"),
     ({"train": [PAIR], "test": [{"output": [[1]]}]}, "test pair 1: input or output missing"),
+    ({"train": [PAIR, {"input": [[1]], "output": None}], "test": [PAIR]}, "train pair 2: input or output missing"),
+    ('{"train": [' + "9" * 5000 + "]}", "Exceeds the limit"),
     ({"train": [PAIR], "test": [{"input": [[1, 2], [3]]}]}, "test pair 1: the input has rows of unequal length"),
     ({"train": [{"input": [[1]], "output": [[0] * 31]}], "test": [PAIR]}, "train pair 1: the output is larger than 30x30"),
     ({"train": [{"input": [[10]], "output": [[0]]}], "test": [PAIR]}, "train pair 1: the input has 10 where a colour"),
@@ -1197,11 +1200,12 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(here):
     assert without_times(one["log"]) != without_times(other["log"])
 
 
-def test_sigterm_saves_too_and_minutes_end_a_run(here, monkeypatch):
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 2, signal.SIGTERM)
-        assert call("--model", "trm", *TINY, "--data", "few", "--steps", 5)[0] == 143
-    assert (here / "runs" / "trm-sudoku-small" / "checkpoint.pt").exists()
+def test_sigterm_and_a_closed_terminal_save_too_and_minutes_end_a_run(here, monkeypatch):
+    for name, number in (("SIGTERM", signal.SIGTERM), ("SIGHUP", getattr(signal, "SIGHUP", signal.SIGTERM))):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, 1 + 3, number)
+            assert call("--model", "trm", *TINY, "--data", "few", "--steps", 50, "--out", name)[0] == 128 + number
+        assert torch.load(here / name / "checkpoint.pt", weights_only=True)["step"] == 3
     code, out, _ = call("--model", "trm", *TINY, "--data", "few", "--steps", 10**6, "--minutes", 0.002)
     assert code == 0 and "5 test puzzles" in out
 
@@ -1223,7 +1227,7 @@ def test_a_run_saves_every_few_minutes_and_a_second_ctrl_c_leaves_at_once(here, 
     assert torch.load(here / "run" / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_whole(here):
+def test_a_full_disk_leaves_the_old_checkpoint_whole(here, monkeypatch):
     resource = pytest.importorskip("resource")
     assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--out", "run")[0] == 0
     saved, free = {file.name: file.read_bytes() for file in (here / "run").iterdir()}, resource.RLIM_INFINITY
@@ -1233,9 +1237,25 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(here):
             code, _, err = call("--resume", "--out", "run", "--steps", 4)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (free, free))
-        complaint = f"{Path('run', 'checkpoint.pt')} could not be written (File too large); what was saved there before is whole"
-        assert code == 1 and err == f"train.py: {complaint}\n"
+        complaint = f"--out run: {Path('run', 'checkpoint.pt')} could not be written (File too large); what was saved there before is whole"
+        assert code == 2 and err == f"train.py: {complaint}\n"
         assert {file.name: file.read_bytes() for file in (here / "run").iterdir()} == saved
+    step, calls = train.train_step, []
+
+    def filling(*arguments):  # full after some steps
+        calls.append(1)
+        if len(calls) == 1 + 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, free))
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", filling)
+    try:
+        code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 20, "--out", "more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, free))
+    assert code == 1 and err.startswith(f"train.py: {Path('more', 'checkpoint.pt')} could not be written (File too large)")
+    assert torch.load(here / "more" / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert sorted(file.name for file in (here / "more").iterdir()) == ["checkpoint.pt", "log.csv"]
 
 
 def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
@@ -1248,15 +1268,14 @@ def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
             model.output_head.weight.data[0, 0] = float("inf")
         return slots, loss * float("nan") if len(calls) > at and what == "loss" else loss, right
 
-    for at, what, first, where in ((5, "loss", 5, "of step 4"), (5, "weight", 6, "of step 4"), (1, "loss", 1, "been made yet")):
+    for at, what, found in ((5, "loss", 6), (5, "weight", 6), (1, "loss", 2)):  # saved, and looked at, at every second step
         calls.clear()
         with monkeypatch.context() as patch:
             patch.setattr(train, "train_step", broken)
             code, _, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 20, "--out", f"{what}{at}")
-        assert code == 1 and err.count("\n") == 1 and f"from step {first} on the loss is not finite" in err and where in err
-    for name in ("loss5", "weight5"):
-        assert torch.load(here / name / "checkpoint.pt", weights_only=True)["step"] == 4
-    assert not (here / "loss1" / "checkpoint.pt").exists()
+        assert code == 1 and err.startswith(f"train.py: step {found}: the loss is no longer finite") and err.count("\n") == 1
+        assert f"of step {at - 1}, is {Path(f'{what}{at}', 'checkpoint.pt')}" in err
+        assert torch.load(here / f"{what}{at}" / "checkpoint.pt", weights_only=True)["step"] == at - 1
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
@@ -1309,22 +1328,31 @@ def test_checkpoints_that_do_not_fit_are_refused_in_one_line(here):
         ("--watch trap2.pt", "trap2.pt: not a checkpoint of train.py, or damaged"),
         ("--eval list.pt", "list.pt: not a checkpoint of train.py, or damaged"),
         ("--eval " + variant("chess.pt", settings={**good["settings"], "task": "chess"}), "chess.pt: not a checkpoint"),
-        ("--eval " + variant("bare.pt", settings={"model": "trm", "task": "sudoku", "scale": "small"}), "has no 'N_sup'"),
-        ("--eval " + variant("wide.pt", ema=wider), "does not fit this model and these puzzles: size mismatch for output_head"),
-        ("--eval " + variant("less.pt", ema=less), "does not fit this model and these puzzles: Missing key"),
-        ("--eval run --task maze", "task maze: the checkpoint's run has sudoku"),
-        ("--eval run --model hrm", "model hrm: the checkpoint's run has trm"),
-        ("--eval run --mixer attention", "mixer attention: the checkpoint's run has mlp"),
-        ("--resume --out run --layers 3", "layers 3: the checkpoint's run has 1"),
+        ("--eval " + variant("bare.pt", settings={"model": "trm", "task": "sudoku", "scale": "small"}), "ValueError: no seed"),
+        ("--eval " + variant("text.pt", settings={**good["settings"], "N_sup": "16"}), "ValueError: no N_sup"),
+        ("--eval " + variant("wide.pt", ema=wider), "does not fit this model and these puzzles (RuntimeError: size mismatch for output_head"),
+        ("--eval " + variant("less.pt", ema=less), "does not fit this model and these puzzles (RuntimeError: Missing key"),
+        ("--eval run --task maze", "--task maze: the checkpoint's run has sudoku"),
+        ("--eval run --model hrm", "--model hrm: the checkpoint's run has trm"),
+        ("--eval run --mixer attention", "--mixer attention: the checkpoint's run has mlp"),
+        ("--resume --out run --layers 3", "--layers 3: the checkpoint's run has 1"),
         ("--resume --out run --data other", "--data other: other puzzles than those that the checkpoint's run was trained on"),
         ("--eval arc --data tasks", "--data tasks: other puzzles"),
-        ("--resume --out run --train-puzzles 5", "train_puzzles 5: the checkpoint's run has None"),
+        ("--resume --out run --train-puzzles 5", "--train-puzzles 5: the checkpoint's run has None"),
     ]
-    files = sorted(here.rglob("*"))
+    for number, (name, value) in enumerate([
+            ("optimizer", [1]), ("optimizer", {"state": {}, "param_groups": 3}), ("ema", [1]), ("model", 5), ("slots", [1]),
+            ("slots", {}), ("slots", {k: v[:2] for k, v in good["slots"].items()}), ("step", "a"), ("seconds", None), ("log", 3),
+            ("sums", None), ("random", 3), ("random", [torch.zeros(3)])]):
+        (here / str(number)).mkdir()
+        variant(f"{number}/checkpoint.pt", **{name: value})
+        bad.append((f"--resume --out {number}", "checkpoint.pt: does not fit this model and these puzzles"))
+    files, saved = sorted(here.rglob("*")), (here / "run" / "checkpoint.pt").read_bytes()
     for command, complaint in bad:
         code, _, err = call(*command.split())
         assert code == 2 and err.startswith("train.py: ") and complaint in err and err.count("\n") == 1, (command, err)
     assert sorted(here.rglob("*")) == files and not (here / "trapped").exists()
+    assert (here / "run" / "checkpoint.pt").read_bytes() == saved
     assert call("--eval", "run", "--data", "other", "--test-puzzles", 5)[0] == 0  # tested on others: why not
     shutil.copytree(here / "few", here / "moved")
     assert call("--resume", "--out", "run", "--data", "moved", "--test-puzzles", 5)[0] == 0  # the same, elsewhere
@@ -1443,13 +1471,16 @@ BAD = [
     ("--eval nowhere", "nowhere: No such file"),
     ("--eval wrong/train.csv", "train.csv: not a checkpoint of train.py"),
     ("--eval run --watch run", "not allowed with argument --eval"),
-    ("--eval run --model hrm", "model hrm: the checkpoint's run has trm"),
+    ("--eval run --heads 4", "--heads 4: the checkpoint's run has 2"),
     ("--model hrm --task sudoku --resume", "runs/hrm-sudoku-small: No such file"),
     ("--resume", "--model is needed"),
-    ("--resume --out run --hidden-size 16", "hidden_size 16: the checkpoint's run has 8"),
+    ("--resume --out run --hidden-size 16", "--hidden-size 16: the checkpoint's run has 8"),
     ("--model trm --task arc --train-puzzles 5", "--train-puzzles: ARC trains on all of its tasks"),
     ("--model trm --task arc --data few", "few: has neither a folder 'training' nor one file"),
     ("--model trm --task sudoku --train-puzzles 1001", "--train-puzzles 1001: "),
+    ("--model trm --task sudoku --out mine", "--out mine: holds a run already"),
+    (f"--model trm --task sudoku --out {'x' * 300}", "File name too long"),
+    (f"--eval {'x' * 300}", "File name too long"),
     ("--watch run --puzzle 123", "--puzzle: not 81 digits"),
     (f"--watch run --puzzle 11{'.' * 79}", "--puzzle: two of the givens contradict each other"),
 ]
@@ -1459,6 +1490,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(here):
     (here / "wrong").mkdir()
     (here / "wrong" / "train.csv").write_text("source,question,answer,rating\nmade,1,2,0\n")
     assert call("--model", "trm", *TINY, "--data", "few", "--steps", 1, "--out", "run")[0] == 0
+    (here / "mine").mkdir()
+    (here / "mine" / "log.csv").write_text("my own")
     files, saved = sorted(here.rglob("*")), (here / "run" / "checkpoint.pt").read_bytes()
     for command, complaint in BAD:
         code, _, err = call(*command.split())

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import io
 import os
+import shlex
 import signal
 import sys
 import time
@@ -30,33 +31,23 @@ from trm import TRM
 
 MODELS = {"hrm": HRM, "trm": TRM}
 
-# Every default that differs between models, tasks and scales. Sizes and recursion, then training. The learning rate
-# rises over `warmup` steps and falls to zero over the last `decay` share of `steps`; `ema` 0 means no moving average;
-# `row_lr` is the puzzle rows' (the papers' is in ROWS; in minutes a row is drawn some dozens of times, so its steps are
-# larger here). On Sudoku and mazes attention wants a lower rate than the MLP over the positions: --lr 0.001.
-# `explore` is the probability that a halt must wait, 0.1 in the papers. A small model, trained for minutes, then tends
-# to lose what it has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5
-# helps.
+# Every default that differs between models, tasks and scales: sizes, recursion, training.
+# `steps`: training steps, on which the learning rate depends: it rises over `warmup` of them, and falls to zero over the
+# last `decay` share. `ema`: what the moving average of the weights keeps in a step, 0 for none. `row_lr`: the puzzle rows'
+# learning rate (in minutes a row is drawn some dozens of times, so its steps are larger than the papers' in ROWS).
+# `explore`: how likely a halt must wait, 0.1 in the papers. A small model, trained for minutes, then tends to lose what it
+# has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5 helps.
+SMALL = dict(hidden_size=64, num_heads=4, T_H=2, T_L=2, batch_size=16, warmup=100, decay=1.0, weight_decay=0.1, explore=0.5)
+SMALL_HRM = dict(SMALL, layers=4, lr=1e-3, ema=0.0)
+SMALL_TRM = dict(SMALL, layers=1, lr=4e-3, ema=0.98, mixer="mlp")
+ARC = dict(N_sup=2, prefix_len=1, augmentations=8, row_lr=0.1)
 RECIPES = {
-    ("hrm", "sudoku", "small"): dict(
-        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=16,
-        batch_size=16, steps=2400, lr=1e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.0, explore=0.5),
-    ("trm", "sudoku", "small"): dict(
-        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=16,
-        batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
-    ("hrm", "maze", "small"): dict(
-        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=4,
-        batch_size=16, steps=2000, lr=1e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.0, explore=0.5),
-    ("trm", "maze", "small"): dict(
-        hidden_size=64, num_heads=4, layers=1, mixer="mlp", T_H=2, T_L=2, N_sup=4,
-        batch_size=16, steps=14000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
-    ("hrm", "arc", "small"): dict(
-        hidden_size=64, num_heads=4, layers=4, T_H=2, T_L=2, N_sup=2, prefix_len=1, augmentations=8, row_lr=0.1,
-        batch_size=16, steps=2000, lr=1e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.0, explore=0.5),
-    ("trm", "arc", "small"): dict(
-        hidden_size=64, num_heads=4, layers=1, mixer="attention", T_H=2, T_L=2, N_sup=2, prefix_len=1, augmentations=8,
-        row_lr=0.1,
-        batch_size=32, steps=4000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1, ema=0.98, explore=0.5),
+    ("hrm", "sudoku", "small"): dict(SMALL_HRM, N_sup=16, steps=2400),
+    ("trm", "sudoku", "small"): dict(SMALL_TRM, N_sup=16, steps=6000),
+    ("hrm", "maze", "small"): dict(SMALL_HRM, N_sup=4, steps=2000),
+    ("trm", "maze", "small"): dict(SMALL_TRM, N_sup=4, steps=14000),
+    ("hrm", "arc", "small"): dict(SMALL_HRM, **ARC, steps=2000),
+    ("trm", "arc", "small"): {**SMALL_TRM, **ARC, "mixer": "attention", "batch_size": 32, "steps": 4000},
 }
 ROWS = {"lr": 1e-2, "weight_decay": 0.1}  # the puzzle rows' sign-SGD on ARC, in both papers; Sudoku has no rows
 
@@ -222,66 +213,67 @@ class Failure(Exception):
 
 
 SAVE_EVERY = 120  # seconds, and at every evaluation
-PARTS = {"settings", "step", "seconds", "slots", "sums", "log", "random", "model", "ema", "optimizer"}
+PARTS = ("settings", "step", "seconds", "slots", "sums", "log", "random", "model", "ema", "optimizer")
 
 
-def load(path, device):
-    """A run's folder or its checkpoint -> the checkpoint. Nothing in the file is run. Raises BadInput."""
-    path = Path(path, "checkpoint.pt") if Path(path).is_dir() else Path(path)
+@contextmanager
+def expecting(path, complaint):
+    """Inside, any error but too little memory is the fault of the file at `path`: BadInput, in one line."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # about files that are none of ours
-            checkpoint = torch.load(path, map_location=device, weights_only=True)
-        s = checkpoint["settings"]
-        missing = PARTS - set(checkpoint) | {"puzzles", *RECIPES[s["model"], s["task"], s["scale"]]} - set(s)
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
-    except Exception as error:  # torch.load has no error of its own
-        raise BadInput(f"{path}: not a checkpoint of train.py, or damaged ({type(error).__name__})") from None
-    if missing:
-        raise BadInput(f"{path}: not a checkpoint of train.py (it has no '{min(missing)}')")
+        raise BadInput(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # torch has no error of its own for a bad file
+        why = (str(error).strip().splitlines() or [""])[-1].strip()
+        raise BadInput(f"{path}: {complaint} ({type(error).__name__}: {why[:200]})") from None
+
+
+def load(path):
+    """A run's folder or its checkpoint -> the checkpoint, on the CPU. Nothing in the file is run. Raises BadInput."""
+    path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
+    with expecting(path, "not a checkpoint of train.py, or damaged"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about files that are none of ours
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        s = checkpoint["settings"]
+        kinds = {"seed": 0, "puzzles": "", **RECIPES[s["model"], s["task"], s["scale"]]}
+        wrong = [k for k in PARTS if k not in checkpoint] + [k for k in kinds if type(s.get(k)) is not type(kinds[k])]
+        if wrong:
+            raise ValueError(f"no {wrong[0]}")
     return checkpoint
 
 
-def fill(part, values, path):
-    """part.load_state_dict(values), for a model or an optimizer. Raises BadInput where they are another model's."""
-    try:
-        part.load_state_dict(values)
-    except (RuntimeError, ValueError, KeyError) as error:
-        why = str(error).strip().splitlines()[-1].strip()
-        raise BadInput(f"{path}: the checkpoint does not fit this model and these puzzles: {why}") from None
-
-
-def replace(path, write):
+def replace(path, content):
     """Write a file beside `path`, bring it to the disk, and only then let it take the old one's place: whatever
     happens at whatever moment, `path` is the old file or the new one, whole. Raises Failure."""
     beside = path.with_suffix(".tmp")
     try:
         with open(beside, "wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        cause = error.__context__ or error  # torch.save lays a RuntimeError of its own over that of a full disk
-        why = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-        raise Failure(f"{path} could not be written ({why}); what was saved there before is whole") from None
+            beside.unlink()
+        raise Failure(f"{path} could not be written ({error.strerror or error}); what was saved there before is whole") from None
 
 
 def new_folder(out, default):
     """Makes the folder of a new run: `out`, or the first free of `default`, -2, -3, ... Raises BadInput."""
-    if out and Path(out, "checkpoint.pt").exists():
+    if out and any(os.path.exists(Path(out, name)) for name in ("checkpoint.pt", "log.csv")):
         raise BadInput(f"--out {out}: holds a run already; --resume goes on with it")
     folder, n = Path(out or default), 1
-    while not out and folder.exists():
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=bool(out))
+            return folder
+        except OSError as error:
+            if out or not folder.is_dir():
+                raise BadInput(f"--out {folder}: {error.strerror}") from None
         n += 1
         folder = Path(f"{default}-{n}")
-    try:
-        folder.mkdir(parents=True, exist_ok=bool(out))
-    except OSError as error:
-        raise BadInput(f"--out {folder}: {error.strerror}") from None
-    return folder
 
 
 def fingerprint(task):
@@ -297,8 +289,7 @@ def operations(model, s, task):
     """Floating-point operations of one puzzle's refinement step in training, counted on tensors without storage."""
     ghost = copy.deepcopy(model).to("meta")
     cells = torch.zeros(1, task.seq_len, dtype=torch.long, device="meta")
-    slots = begin(ghost, {"inputs": cells, "labels": cells, "ids": cells[:, 0]} if task.num_puzzles else
-                  {"inputs": cells, "labels": cells})
+    slots = begin(ghost, {"inputs": cells, "labels": cells, "ids": cells[:, 0]})
     with FlopCounterMode(display=False) as counter:
         train_step(ghost, torch.optim.SGD(ghost.parameters()), slots, slots, s["N_sup"])
     return counter.get_total_flops()
@@ -322,14 +313,15 @@ def schedule(step, s):
 
 @contextmanager
 def noted_signals():
-    """Inside, Ctrl-C and SIGTERM are only noted, for the loop to end after its step; a second one acts at once."""
+    """Inside, Ctrl-C, SIGTERM and a closed terminal are only noted, for the loop to end after its step; a second one acts at once."""
     noted = []
 
     def note(number, frame):
         noted.append(number)
         signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {getattr(signal, name, signal.SIGINT) for name in ("SIGINT", "SIGTERM", "SIGHUP")}  # Windows has no SIGHUP
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield noted
     finally:
@@ -349,38 +341,43 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
         return begin(model, task.batch(s["batch_size"]))
 
     def check():  # what is not finite spreads and stays: better stop than save it
-        first = began + int(finite) + 1
-        if first <= step or not all(weight.isfinite().all() for weight in model.parameters()):
-            raise Failure(f"from step {first} on the loss is not finite (a lower --lr may help); the last good checkpoint "
-                          + (f"is {folder / 'checkpoint.pt'}, of step {saved}" if saved else "has not been made yet"))
+        if not all(part.isfinite().all() for part in (sums, *model.parameters())):
+            raise Failure(f"step {step}: the loss is no longer finite (a lower --lr may help); the last good checkpoint, of step "
+                          f"{saved}, is {folder / 'checkpoint.pt'}")
 
     def save():
         nonlocal saved, saved_at
         check()
-        content = {"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
-                   "random": (torch.get_rng_state(), torch.cuda.get_rng_state_all()),
-                   **{name: part.state_dict() for name, part in parts.items()}}
-        replace(folder / "checkpoint.pt", lambda file: torch.save(content, file))
-        text = io.StringIO(newline="")
+        content, text = io.BytesIO(), io.StringIO(newline="")
+        torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
+                    "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+                    **{name: part.state_dict() for name, part in parts.items()}}, content)
+        replace(folder / "checkpoint.pt", content.getbuffer())
         csv.writer(text).writerows(log)
-        replace(folder / "log.csv", lambda file: file.write(text.getvalue().encode()))
+        replace(folder / "log.csv", text.getvalue().encode())
         saved, saved_at = step, time.time()
 
     step, seconds, slots = 0, 0.0, fresh()
     sums = torch.zeros(3, device=slots["inputs"].device)  # steps since the last evaluation, of loss, of share right
     log = [["step", "seconds", "loss", "train_exact"] + [f"valid_exact_{n}" for n in shown_steps(s["N_sup"])]]
     if checkpoint:
-        for name, part in parts.items():
-            fill(part, checkpoint[name], folder / "checkpoint.pt")
-        step, seconds, sums, log = (checkpoint[name] for name in ("step", "seconds", "sums", "log"))
-        slots = {k: v.to(slots[k].dtype) for k, v in checkpoint["slots"].items()}
-        torch.set_rng_state(checkpoint["random"][0].cpu())
-        if torch.cuda.device_count() == len(checkpoint["random"][1]):
-            torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["random"][1]])
+        with expecting(folder / "checkpoint.pt", "does not fit this model and these puzzles"):
+            for name, part in parts.items():
+                part.load_state_dict(checkpoint[name])
+            step, seconds, log = int(checkpoint["step"]), float(checkpoint["seconds"]), [list(row) for row in checkpoint["log"]]
+            sums.copy_(checkpoint["sums"])
+            slots = {k: checkpoint["slots"][k].to(v).view(v.shape) for k, v in slots.items()}
+            torch.set_rng_state(checkpoint["random"][0])
+            if torch.cuda.device_count() == len(checkpoint["random"]) - 1:
+                torch.cuda.set_rng_state_all(checkpoint["random"][1:])
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
-    saved, saved_at, began, finite = step, now, step, torch.zeros_like(sums[0])  # finite: how many losses since `began`
+    saved = saved_at = 0
+    try:
+        save()
+    except Failure as error:  # rather now than after minutes of training
+        raise BadInput(f"--out {folder}: {error}") from None
     deadline = now + 60 * minutes if minutes else float("inf")
     say("                       exact in | exact on validation puzzles after refinement steps\n"
         "  step    time    loss training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
@@ -395,17 +392,17 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 average.lerp_(weight.detach(), 1 - s["ema"])
             step += 1
             sums += torch.stack((torch.ones_like(loss), loss, right.float().mean()))
-            finite += loss.isfinite()
 
             now = time.time()
             if now - told > 1:  # reading the figures makes a GPU wait for them: once a second
                 check()
                 speed = (step - told_step) / (now - told)
-                left = timedelta(seconds=int(min((s["steps"] - step) / speed, deadline - now)))
+                left = timedelta(seconds=int(max(0, min((s["steps"] - step) / speed, deadline - now))))
                 say(f"{step:6d} {timedelta(seconds=int(now - start))} {loss:7.3f} {100 * right.float().mean():7.1f}% | "
                     f"{speed * s['batch_size']:.0f} puzzle steps/s, {left} left", stay=False)
                 told, told_step = now, step
             if step % max(1, s["steps"] // 10) == 0 or step == s["steps"]:
+                check()
                 loss, right = (sums[1:] / sums[0]).tolist()
                 sums.zero_()
                 valid, *_ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
@@ -417,7 +414,8 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 told, told_step = time.time(), step
             elif now - saved_at > SAVE_EVERY:
                 save()
-        save()
+        if saved < step:
+            save()
     return signals
 
 
@@ -448,7 +446,7 @@ def parse(argv):
     add("--model", choices=sorted(MODELS))
     add("--task", choices=sorted(data.TASKS))
     add("--scale", choices=sorted({scale for _, _, scale in RECIPES}))
-    add("--data", metavar="PATH", help="a folder with the published train.csv and test.csv, not the bundled puzzles")
+    add("--data", metavar="PATH", help="the published files in place of the bundled puzzles: a folder with train.csv and test.csv, or ARC's folder or JSON")
     whole, positive = number(int, 1, 10**9), number(float, 1e-9, 1e9)
     add("--layers", type=whole, help="of the net; HRM has two such nets")
     add("--hidden-size", type=whole)
@@ -456,13 +454,13 @@ def parse(argv):
     add("--mixer", choices=["attention", "mlp"], help="TRM only: what connects the cells")
     add("--T_H", type=whole, help="updates of the answer in a refinement step")
     add("--T_L", type=whole, help="updates of the latent before each update of the answer")
-    add("--N_sup", type=whole, help="refinement steps")
+    add("--N_sup", type=whole, help="refinement steps that a puzzle gets, at most")
     add("--batch-size", type=whole)
     add("--lr", type=positive)
     add("--weight-decay", type=number(float, 0, 1e9))
     add("--ema", type=number(float, 0, 0.9999999),
         help="share of the moving average that each step keeps, 0 for no average")
-    add("--steps", type=whole, help="refinement steps to train; the schedule of the learning rate depends on it alone")
+    add("--steps", type=whole, help="training steps (a refinement step of the batch and an optimizer step each)")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
     add("--train-puzzles", type=whole, metavar="N", help="train on N of the training puzzles, drawn at random")
     add("--test-puzzles", type=whole, metavar="N", help="how many puzzles the final evaluation takes (default: all)")
@@ -474,7 +472,7 @@ def parse(argv):
     mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
     mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
     mode("--watch", metavar="RUN", help="show a run solving a test puzzle (--seed picks another), step by step")
-    add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own (Sudoku: 81 digits, 0 or . for a blank)")
+    add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own: 81 digits, 0 or . for a blank; 64 of '#.SG'; an ARC task's name")
     return parser.parse_args(argv)
 
 
@@ -490,7 +488,8 @@ def settings_of(args, checkpoint, free):
         value = getattr(args, name, None)
         if value is not None and value != s[name]:
             if checkpoint and name not in free:
-                raise BadInput(f"{name} {value}: the checkpoint's run has {s[name]}")
+                flag = name if name[1] == "_" else name.replace("num_", "").replace("_", "-")
+                raise BadInput(f"--{flag} {value}: the checkpoint's run has {s[name]}")
             s[name] = value
     return s
 
@@ -503,28 +502,32 @@ def pick_device(name):
         probe = torch.zeros(1, device=name)
         probe.cpu()  # fails for what is no real device, such as meta
         return probe.device
+    except torch.OutOfMemoryError:
+        raise
     except Exception:  # each kind of device has errors of its own
         raise BadInput(f"--device {name}: torch finds no such device here") from None
 
 
 def run(args):
-    look = args.eval or args.watch
-    if args.puzzle is not None and not args.watch:
+    look = args.watch if args.eval is None else args.eval
+    if args.puzzle is not None and args.watch is None:
         raise BadInput("--puzzle goes with --watch")
-    if not (look or args.resume and args.out):
+    if look is None and not (args.resume and args.out):
         for flag in ("model", "task"):
             if not getattr(args, flag):
                 raise BadInput(f"--{flag} is needed")
     device = pick_device(args.device)
     default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
-    checkpoint = load(look or args.out or default, device) if look or args.resume else None
-    s = settings_of(args, checkpoint, {"N_sup", "batch_size", "data", "seed"} if look else {"steps", "data"})
+    source = args.out or default if look is None else look
+    checkpoint = load(source) if look is not None or args.resume else None
+    s = settings_of(args, checkpoint, {"steps", "data"} if look is None else {"N_sup", "batch_size", "data", "seed"})
     options = {k: s[k] for k in ("train_puzzles", "augmentations") if s.get(k)}
-    task = data.TASKS[s["task"]](s["data"] or data.bundled(s["task"], s["scale"]), device, **options)
+    place = s.get("data") or data.bundled(s["task"], s["scale"])
+    task = data.TASKS[s["task"]](place, device, **options)
     own = task.parse(args.puzzle, device) if args.puzzle is not None else None
     puzzles = fingerprint(task)
     if checkpoint and puzzles != s["puzzles"] and (args.resume or task.num_puzzles):
-        raise BadInput(f"--data {s['data']}: other puzzles than those that the checkpoint's run was trained on")
+        raise BadInput(f"--data {place}: other puzzles than those that the checkpoint's run was trained on")
     s["puzzles"] = puzzles
     torch.manual_seed(s["seed"])
     model = build(s, task, device)
@@ -544,50 +547,53 @@ def run(args):
     if on_cuda if args.compile is None else args.compile:
         model.compile()
         ema.compile()
-    if look:
-        fill(ema, checkpoint["ema"], look)
+    if look is not None:
+        with expecting(look, "does not fit this model and these puzzles"):
+            ema.load_state_dict(checkpoint["ema"])
         if own:
             watch(ema, task, own, s, f"your puzzle{task.title(own)}")
-        elif args.watch:
+        elif args.watch is not None:
             watch_test(torch.randint(len(test["inputs"]), ()).item())
         else:
             report(ema, task, test, s)
         return 0
-    folder = Path(args.out or default) if args.resume else new_folder(args.out, default)
-    try:
-        (folder / "checkpoint.tmp").touch()
-        (folder / "checkpoint.tmp").unlink()
-    except OSError as error:
-        raise BadInput(f"--out {folder}: {error.strerror}") from None
+    folder = Path(source if os.path.isdir(source) else Path(source).parent) if args.resume else new_folder(args.out, default)
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
     signals = train(model, ema, task, s, folder, checkpoint, args.minutes)
-    print(f"\nsaved in {folder}; to go on: python train.py --resume --out {folder}")
+    print(f"\nsaved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
     if signals:
         return 128 + signals[0]
     right = report(ema, task, test, s)
-    took = ((~right).int() * torch.arange(1, s["N_sup"] + 1)).amax(1) + 1  # steps until it was right for good
-    index = (took * right[:, -1]).argmax().item()
+    last_wrong = (~right * torch.arange(1, s["N_sup"] + 1)).amax(1)  # the step after which it was wrong for the last time
+    index = (last_wrong * right[:, -1] + right[:, -1]).argmax().item()
     watch_test(index, ": of those solved, the one that took longest" if right[index, -1] else "")
     return 0
 
 
 def main(argv=None):
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
     try:
         return run(parse(argv))
-    except BadInput as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
+    except BadInput as error:
+        code, why = 2, error
     except Failure as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        code, why = 1, error
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a path that is no path
+        code, why = 2, error
     except (MemoryError, RuntimeError) as error:
         words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
-        if isinstance(error, RuntimeError) and not any(w in str(error) for w in words):
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in words):
             raise
-        print("train.py: out of memory; a lower --batch-size needs less, and so does a lower --hidden-size", file=sys.stderr)
-        return 1
+        code, why = 1, "out of memory; a lower --batch-size needs less, and so does a lower --hidden-size"
+    print(f"train.py: {why}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
