@@ -316,23 +316,17 @@ class Maze(FromCsv):
 
 END, BLACK = 1, 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 
-# The 8 symmetries of the square as three switches: transpose, then flip the rows, then flip the columns. In the order
-# of the public codes' numbers: as it is, turned by 90, 180, 270 degrees (counter-clockwise), mirrored left to right,
-# top to bottom, along the diagonal, along the other diagonal.
-TURNS = np.array([[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
-
 
 def turn(grid, number):
-    """A 2-D array seen through symmetry `number` of TURNS."""
-    transpose, rows, columns = TURNS[number]
-    grid = grid.T if transpose else grid
-    return grid[:: -1 if rows else 1, :: -1 if columns else 1]
+    """A 2-D array seen through a symmetry of the square, 0 to 7, numbered as in the public codes: as it is, turned by 90,
+    180, 270 degrees, mirrored left to right, top to bottom, along the diagonal, along the other diagonal."""
+    if number < 4:
+        return np.rot90(grid, number)
+    return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
 
 
 def turn_back(grid, number):
-    transpose, rows, columns = TURNS[number]
-    grid = grid[:: -1 if rows else 1, :: -1 if columns else 1]
-    return grid.T if transpose else grid
+    return turn(grid, (0, 3, 2, 1, 4, 5, 6, 7)[number])
 
 
 def read_json(path):
@@ -501,41 +495,33 @@ class Arc:
         def put(array):
             return torch.from_numpy(array).to(device)
 
-        self.colours, self.turns, self.in_place = put(colours), put(TURNS[numbers]), put(in_place.astype(np.float32))
+        self.colours, self.turns, self.in_place = put(colours), put(numbers), put(in_place.astype(np.float32))
         self.first_row, self.row_count = put(1 + starts([len(v) for v in rows])), put(np.array([len(v) for v in rows]))
         self.first_pair, self.pair_count = put(starts(counts)), put(np.array(counts))
-        self.numbers = numbers
         self.grids, self.sizes = self.stack(pairs, device)
         self.splits = {split: self.expand(tests, device) for split, tests in self.tests.items()}
-        self.splits["train"] = {"inputs": self.grids[0], "labels": self.grids[1]}
+        self.splits["train"] = {"inputs": self.grids[0, 0], "labels": self.grids[1, 0]}
 
     def stack(self, pairs, device):
-        """[(input, output or None)] -> tokens (2, P, S) in the canvas' top left corner, sizes (2, P, 2)."""
-        tokens = np.zeros((2, len(pairs), self.side, self.side), np.uint8)
-        sizes = np.zeros((2, len(pairs), 2), np.int64)
-        for p, pair in enumerate(pairs):
-            for part, grid in enumerate(pair):
-                if grid is not None:
-                    tokens[part, p, : grid.shape[0], : grid.shape[1]] = BLACK + grid
-                    sizes[part, p] = grid.shape
-        return torch.from_numpy(tokens).flatten(2).to(device), torch.from_numpy(sizes).to(device)
+        """[(input, output or None)] -> their tokens in the canvas' top left corner, turned in all 8 ways (2, 8, P, S), and
+        their sizes (2, 8, P, 2). The end of a grid is marked to its right and below; of no grid there is nothing."""
+        tokens = np.zeros((2, 8, len(pairs), self.side, self.side), np.uint8)
+        sizes = np.zeros((2, 8, len(pairs), 2), np.int64)
+        for part, number, p in np.ndindex(sizes.shape[:3]):
+            if pairs[p][part] is not None:
+                grid, canvas = turn(pairs[p][part], number), tokens[part, number, p]
+                high, wide = sizes[part, number, p] = grid.shape
+                canvas[:high, :wide] = BLACK + grid
+                canvas[high : high + 1, :wide] = canvas[:high, wide : wide + 1] = END  # if the canvas goes on there
+        return torch.from_numpy(tokens).flatten(3).to(device), torch.from_numpy(sizes).to(device)
 
-    def place(self, tokens, sizes, rows, offset=None):
-        """Grids as a version sees them: tokens (B, S) in the top left corner, sizes (B, 2), rows (B,) -> (B, S) int64,
-        the end of the grid marked to its right and below; moved by `offset` (B, 2). Nothing for a size of 0."""
-        transpose, flip_rows, flip_columns = self.turns[rows][:, :, None, None].unbind(1)  # (B, 1, 1)
-        high, wide = torch.where(self.turns[rows][:, :1], sizes.flip(1), sizes)[:, :, None, None].unbind(1)
+    def place(self, tokens, rows, offset):
+        """Turned grids in a version's colours, moved down and to the right: tokens (B, S), rows (B,), offset (B, 2) ->
+        (B, S) int64."""
         line = torch.arange(self.side, device=tokens.device)
-        r, c = line[None, :, None], line[None, None, :]
-        if offset is not None:
-            r, c = r - offset[:, :1, None], c - offset[:, 1:, None]
-        in_rows, in_columns = (0 <= r) & (r < high), (0 <= c) & (c < wide)
-        ends = ((r == high) & in_columns | (c == wide) & in_rows) & (high > 0)  # where both would meet: 0
-        r, c = torch.where(flip_rows, high - 1 - r, r), torch.where(flip_columns, wide - 1 - c, c)
-        r, c = torch.where(transpose, c, r), torch.where(transpose, r, c)  # now: which cell of the grid stands here
-        cell = (self.side * r + c).clamp(0, self.seq_len - 1).flatten(1)  # (B, S)
-        seen = self.colours[rows].gather(1, tokens.gather(1, cell).long())
-        return torch.where((in_rows & in_columns).flatten(1), seen, ends.flatten(1)).long()
+        r, c = line[:, None] - offset[:, :1, None], line - offset[:, 1:, None]  # which cell comes to stand here
+        seen = self.colours[rows].gather(1, tokens.gather(1, (self.side * r + c).clamp(0).flatten(1)).long())
+        return torch.where(((r >= 0) & (c >= 0)).flatten(1), seen, 0).long()
 
     def batch(self, size):
         """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,). A task is drawn for each, a version of it
@@ -549,24 +535,24 @@ class Arc:
         task = torch.randint(len(self.names), (size,), device=device)
         row = self.first_row[task] + draw(self.row_count[task])
         number = draw(self.pair_count[task])
-        pair = self.first_pair[task] + number
-        sizes = self.sizes[:, pair]  # (2, B, 2)
-        room = self.side - torch.where(self.turns[row][:, :1], sizes.flip(2), sizes).amax(0)  # (B, 2)
+        pair, turned = self.first_pair[task] + number, self.turns[row]
+        room = self.side - self.sizes[:, turned, pair].amax(0)  # (B, 2)
         offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
         still = (self.in_place[row] * self.pair_count[task]).long() == number
         offset = torch.where(still[:, None], 0, offset)
-        inputs, labels = (self.place(self.grids[i, pair], sizes[i], row, offset) for i in range(2))
+        inputs, labels = (self.place(grids[turned, pair], row, offset) for grids in self.grids)
         return {"inputs": inputs, "labels": labels, "ids": row}
 
     def expand(self, tests, device):
         """Test pairs through every view of their task: every pair through the first view, then the second, ..."""
-        tokens, sizes = self.stack([pair for _, _, pair in tests], device)
+        tokens, _ = self.stack([pair for _, _, pair in tests], device)
         task = torch.tensor([number for number, _, _ in tests], device=device)
         parts = []
         for view in range(int(self.row_count.max())):
             has = (self.row_count[task] > view).nonzero()[:, 0]
             rows = self.first_row[task[has]] + view
-            inputs, labels = (self.place(tokens[i, has], sizes[i, has], rows).to(torch.uint8) for i in range(2))
+            corner = torch.zeros(len(has), 2, dtype=torch.long, device=device)
+            inputs, labels = (self.place(grids[self.turns[rows], has], rows, corner).to(torch.uint8) for grids in tokens)
             parts.append({"inputs": inputs, "labels": labels, "ids": rows, "test": has})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -592,7 +578,7 @@ class Arc:
         back = (self.colours[:, BLACK:].cpu() - BLACK).argsort(1).numpy()  # new colours to the task's own
         votes = {}  # test -> answer -> how sure each of its voters is
         for test, row, answer, p in zip(puzzles["test"].tolist(), puzzles["ids"].tolist(), answers, sure.tolist()):
-            grid = turn_back(crop(answer), self.numbers[row])
+            grid = turn_back(crop(answer), self.turns[row].item())
             grid = back[row][grid].astype(np.uint8)
             votes.setdefault(test, {}).setdefault((grid.shape, grid.tobytes()), []).append(p)
         solved = {}
