@@ -216,16 +216,21 @@ SAVE_EVERY = 120  # seconds, and at every evaluation
 PARTS = ("settings", "step", "seconds", "slots", "sums", "log", "random", "model", "ema", "optimizer")
 
 
+def out_of_memory(error):
+    words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 @contextmanager
 def expecting(path, complaint):
     """Inside, any error but too little memory is the fault of the file at `path`: BadInput, in one line."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # torch has no error of its own for a bad file
+        if out_of_memory(error):
+            raise
         why = (str(error).strip().splitlines() or [""])[-1].strip()
         raise BadInput(f"{path}: {complaint} ({type(error).__name__}: {why[:200]})") from None
 
@@ -588,8 +593,7 @@ def main(argv=None):
     except OSError as error:  # a path that is no path
         code, why = 2, error
     except (MemoryError, RuntimeError) as error:
-        words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
-        if isinstance(error, RuntimeError) and not any(word in str(error) for word in words):
+        if not out_of_memory(error):
             raise
         code, why = 1, "out of memory; a lower --batch-size needs less, and so does a lower --hidden-size"
     print(f"train.py: {why}", file=sys.stderr)
