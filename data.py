@@ -612,7 +612,7 @@ class Arc:
 
 LEGEND = {
     False: "+ new in this step, x wrong, * new and wrong",
-    True: "bold: given; green: new in this step; red: wrong; red background: new and wrong",
+    True: "bold: given; green: new in this step; red (_ for a blank): wrong; red background: new and wrong",
 }
 
 
@@ -625,6 +625,7 @@ def mark(text, given, changed, wrong, colour):
     """One cell, two characters wide: with a colour, or with a mark behind it where there are no colours."""
     if not colour:
         return text + " +x*"[changed + 2 * wrong]
+    text = "_" if wrong and text == " " else text  # a red blank would not be seen
     style = ("1" if given else "0", "32", "31", "30;41")[changed + 2 * wrong]
     return f"\033[{style}m{text}\033[0m "
 

@@ -708,6 +708,8 @@ def test_maze_pictures_and_what_is_wrong(mazes):
     assert [cell[0] for cell in cells] == ["?# SGo"[token] for token in answer]
     marks = {i: cell[1] for i, cell in enumerate(cells) if cell[1] != " "}
     assert marks == {**{i: "+" for i in path[1:].tolist()}, path[0].item(): "x", wall: "*"}
+    seen = "".join(task.picture(inputs, answer, inputs, labels, colour=True))
+    assert re.findall("\033\\[31m(.)", seen) == ["_"] and re.findall("\033\\[30;41m(.)", seen) == ["o"]  # a blank is seen, too
     # without a solution
     assert not task.wrong(inputs, labels).any()
     assert task.wrong(inputs, answer)[wall] and task.wrong(inputs, answer)[path[1:]].all()
@@ -1441,8 +1443,8 @@ def test_the_puzzle_shown_at_the_end_took_longest_to_be_right_for_good(here, mon
     assert titles == ["test puzzle 3" + longest, "test puzzle 3" + longest, "test puzzle 1"]
 
 
-@pytest.mark.parametrize("model", ["hrm", "trm"])
-def test_the_recipe_reaches_the_loop(here, monkeypatch, model):
+@pytest.mark.parametrize("model, task", [("hrm", "sudoku"), ("trm", "sudoku"), ("trm", "arc")])
+def test_the_recipe_reaches_the_loop(here, monkeypatch, model, task):
     step, seen = train.train_step, []
 
     def watched(model, optimizer, slots, fresh, N_sup, explore=None, rows=None):
@@ -1451,11 +1453,13 @@ def test_the_recipe_reaches_the_loop(here, monkeypatch, model):
         return step(model, optimizer, slots, fresh, N_sup)
 
     monkeypatch.setattr(train, "train_step", watched)
-    assert call("--model", model, *TINY, "--data", "few", "--steps", 2, "--lr", 0.5, "--weight-decay", 0.25)[0] == 0
-    recipe, rows = train.RECIPES[model, "sudoku", "small"], train.ROWS
+    flags = [*SMALL, *["--data", "few"] * (task == "sudoku"), "--steps", 2, "--lr", 0.5, "--weight-decay", 0.25]
+    assert call("--model", model, "--task", task, *flags)[0] == 0
+    recipe = train.RECIPES[model, task, "small"]
     for n, got in enumerate(seen[1:]):  # the first call counts the operations
         rate = train.schedule(n, dict(recipe, steps=2))
-        assert got == (4, 3, recipe["explore"], rate * 0.5, 0.25, {**rows, "lr": rate * rows["lr"]})
+        rows = {"lr": rate * (0.1 if task == "arc" else 0.01), "weight_decay": 0.1}
+        assert got == (4, 3, recipe["explore"], rate * 0.5, 0.25, rows)
     assert len(seen) == 3
 
 

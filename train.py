@@ -275,7 +275,7 @@ def new_folder(out, default):
             folder.mkdir(parents=True, exist_ok=bool(out))
             return folder
         except OSError as error:
-            if out or not folder.is_dir():
+            if not folder.is_dir():
                 raise BadInput(f"--out {folder}: {error.strerror}") from None
         n += 1
         folder = Path(f"{default}-{n}")
