@@ -504,6 +504,14 @@ def test_solver_finds_every_solution():
     assert make.propagate(wrong) is None
 
 
+def test_broken_cells_are_those_that_stand_twice():
+    grids = np.random.RandomState(0).randint(10, size=(40, 81)) * (np.random.RandomState(1).rand(40, 81) < 0.3)
+    broken = data.broken_cells(grids.astype(np.uint8))
+    for grid, cells in zip(grids.tolist(), broken):
+        assert cells.tolist() == [grid[c] > 0 and grid[c] in [grid[p] for p in make.PEERS[c]] for c in range(81)]
+    assert broken.any(0).all() and not broken.all(0).any()
+
+
 def test_augmentation_keeps_the_rules_and_uses_every_symmetry(sudoku):
     torch.manual_seed(0)
     size = 600
@@ -565,6 +573,7 @@ def with_cell(text, i, c):
     ("source,question,answer,rating\n", "no puzzle in it"),
     (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION}\n", "line 3: 2 fields where the header has 4"),
     (f"source,question,answer,rating\n{GOOD}\n\n", "line 3: 0 fields"),
+    (f'source,question,answer,rating\n"of\ntwo lines",{QUESTION},{ANSWER},0\n{SOURCE}\n', "line 4: 1 fields"),
     (f"source,question,answer,rating\n{GOOD}\n{SOURCE},{QUESTION[:-1]},{ANSWER},0\n", "line 3: the question is not 81"),
     (f"source,question,answer,rating\n{SOURCE},{QUESTION},{ANSWER}1,0\n", "line 2: the answer is not 81"),
     (f"source,question,answer,rating\n{SOURCE},{with_cell(QUESTION, BLANK, 'x')},{ANSWER},0\n", "line 2: the question"),
@@ -927,6 +936,21 @@ def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path, arc):
     assert not blind.splits["test"]["labels"].any() and arc.splits["valid"]["labels"].any(1).all()
     assert "of 0 tasks 0 solved" in blind.summary(blind.splits["test"], arc.splits["test"]["labels"].numpy(), torch.zeros(10**4))
     assert Arc.wrong(blind.splits["test"]["inputs"][0], arc.splits["test"]["labels"][0], blind.splits["test"]["labels"][0]) is None
+
+
+def test_validation_takes_the_tests_whose_output_is_known(tmp_path):
+    tasks = {str(i): make.arc_task(name, rule) for i, (name, rule) in enumerate(list(rules.TRAINING.items())[:5])}
+    for i in ("0", "4"):  # every fourth task is kept for validation
+        tasks[i]["test"] = [tasks[i]["train"][0], {"input": [[1]]}]
+    (tmp_path / "arc.json").write_text(json.dumps({"train": tasks, "eval": tasks}))
+    task = Arc(tmp_path / "arc.json", augmentations=2)
+    assert len(task.tests["valid"]) == 2 and len(task.tests["test"]) == 4 + sum(len(tasks[i]["test"]) for i in "123")
+    assert task.splits["valid"]["labels"].any(1).all()
+    for i in ("0", "4"):
+        tasks[i]["test"] = [{"input": [[1]]}]
+    (tmp_path / "arc.json").write_text(json.dumps({"train": tasks, "eval": tasks}))
+    with pytest.raises(BadInput, match="arc.json: no test of a training task comes with its output"):
+        Arc(tmp_path / "arc.json", augmentations=2)
 
 
 PAIR = {"input": [[1, 2]], "output": [[2], [1]]}
