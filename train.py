@@ -262,7 +262,8 @@ def replace(path, content):
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
-        raise Failure(f"{path} could not be written ({error.strerror or error}); what was saved there before is whole") from None
+        raise Failure(f"{path} could not be written ({error.strerror or error}); "
+                      "what was saved there before is whole") from None
 
 
 def new_folder(out, default):
@@ -318,7 +319,8 @@ def schedule(step, s):
 
 @contextmanager
 def noted_signals():
-    """Inside, Ctrl-C, SIGTERM and a closed terminal are only noted, for the loop to end after its step; a second one acts at once."""
+    """Inside, Ctrl-C, SIGTERM and a closed terminal are only noted, for the loop to end after its step; a second one acts
+    at once."""
     noted = []
 
     def note(number, frame):
@@ -347,8 +349,8 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
 
     def check():  # what is not finite spreads and stays: better stop than save it
         if not all(part.isfinite().all() for part in (sums, *model.parameters())):
-            raise Failure(f"step {step}: the loss is no longer finite (a lower --lr may help); the last good checkpoint, of step "
-                          f"{saved}, is {folder / 'checkpoint.pt'}")
+            raise Failure(f"step {step}: the loss is no longer finite (a lower --lr may help); "
+                          f"the last good checkpoint, of step {saved}, is {folder / 'checkpoint.pt'}")
 
     def save():
         nonlocal saved, saved_at
@@ -369,7 +371,8 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
         with expecting(folder / "checkpoint.pt", "does not fit this model and these puzzles"):
             for name, part in parts.items():
                 part.load_state_dict(checkpoint[name])
-            step, seconds, log = int(checkpoint["step"]), float(checkpoint["seconds"]), [list(row) for row in checkpoint["log"]]
+            step, seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
+            log = [list(row) for row in checkpoint["log"]]
             sums.copy_(checkpoint["sums"])
             slots = {k: checkpoint["slots"][k].to(v).view(v.shape) for k, v in slots.items()}
             torch.set_rng_state(checkpoint["random"][0])
@@ -451,7 +454,8 @@ def parse(argv):
     add("--model", choices=sorted(MODELS))
     add("--task", choices=sorted(data.TASKS))
     add("--scale", choices=sorted({scale for _, _, scale in RECIPES}))
-    add("--data", metavar="PATH", help="the published files in place of the bundled puzzles: a folder with train.csv and test.csv, or ARC's folder or JSON")
+    add("--data", metavar="PATH", help="the published files in place of the bundled puzzles: a folder with train.csv and "
+                                       "test.csv, or ARC's folder or JSON")
     whole, positive = number(int, 1, 10**9), number(float, 1e-9, 1e9)
     add("--layers", type=whole, help="of the net; HRM has two such nets")
     add("--hidden-size", type=whole)
@@ -477,7 +481,8 @@ def parse(argv):
     mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
     mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
     mode("--watch", metavar="RUN", help="show a run solving a test puzzle (--seed picks another), step by step")
-    add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own: 81 digits, 0 or . for a blank; 64 of '#.SG'; an ARC task's name")
+    add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own: 81 digits, 0 or . for a blank; "
+                                           "64 of '#.SG'; an ARC task's name")
     return parser.parse_args(argv)
 
 
