@@ -55,7 +55,9 @@ def read_csv(path, length):
             here = f"{path}, line {reader.line_num}"
             if len(fields) != len(header):
                 raise BadInput(f"{here}: {len(fields)} fields where the header has {len(header)}")
-            length = length or len(fields[question]) or 1
+            if not fields[question]:
+                raise BadInput(f"{here}: the question is empty")
+            length = length or len(fields[question])
             for name, text in (("question", fields[question]), ("answer", fields[answer])):
                 if len(text) != length or not text.isascii():
                     raise BadInput(f"{here}: the {name} is not {length} ASCII characters")

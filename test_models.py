@@ -680,7 +680,7 @@ HEADER = "source,question,answer,rating\n"
 
 @pytest.mark.parametrize("text, complaint", [
     ("m,S G # #  ,SoG # #  ,1\n", None),
-    ("m,,,1\nm,S G # #  ,SoG # #  ,1\n", "line 2: the question is not 1 ASCII characters"),
+    ("m,,,1\nm,S G # #  ,SoG # #  ,1\n", "line 2: the question is empty"),
     ("m,S G # # ,SoG # # ,1\n", "line 2: the question's 8 characters make no square"),
     ("m,S G # #  ,SoG # #  ,1\nm,S G # #,SoG # #  ,1\n", "line 3: the question is not 9"),
     ("m,S G.# #  ,SoG # #  ,1\n", "line 2: the question has a character"),
