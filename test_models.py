@@ -1306,6 +1306,18 @@ def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
         assert torch.load(here / f"{what}{at}" / "checkpoint.pt", weights_only=True)["step"] == good
 
 
+def test_output_that_cannot_be_shown_or_has_no_reader_ends_in_no_traceback(here):
+    plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with contextlib.redirect_stdout(plain):
+        assert train.main(["--model", "trm", *TINY, "--data", "few", "--steps", "1", "--out", "Ω"]) == 0
+    plain.flush()
+    assert b"saved in ?" in plain.buffer.getvalue() and (here / "Ω" / "checkpoint.pt").exists()
+    flags = ["--eval", str(here / "Ω"), "--data", str(here / "few")]
+    process = subprocess.Popen([sys.executable, HERE / "train.py", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 1
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
                                    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")])
 def test_out_of_memory_says_which_flag_to_lower(here, monkeypatch, error):
