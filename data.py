@@ -8,6 +8,7 @@ a split is a dict of tensors with one row a puzzle, "inputs" and "labels", each 
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -80,12 +81,13 @@ class FromCsv:
     """What Sudoku and maze share: train.csv, test.csv and maybe valid.csv in a folder, one puzzle a line.
 
     Without valid.csv the last tenth of train (at most 200 puzzles) serves in its place and is not trained on.
-    train_puzzles: how many of the training puzzles to keep, drawn at random, the same in every run. Raises BadInput.
+    train_puzzles: how many of the training puzzles to keep, drawn at random, the same in every run. shared_row: all
+    puzzles have the one puzzle row 0, as in the public codes; others have done without. Raises BadInput.
     """
 
-    num_puzzles = 0  # no puzzle rows: the public codes give all puzzles one id, and others have done without
+    num_puzzles = 0
 
-    def __init__(self, folder, device="cpu", train_puzzles=None):
+    def __init__(self, folder, device="cpu", train_puzzles=None, shared_row=False):
         folder = Path(folder)
         read = {split: self.read(folder / f"{split}.csv") for split in ("train", "test")}
         if os.path.exists(folder / "valid.csv"):
@@ -110,6 +112,9 @@ class FromCsv:
         for split, part in self.splits.items():
             if part["inputs"].shape[1] != self.seq_len:
                 raise BadInput(f"{folder}: {split}.csv has puzzles of another size than train.csv")
+            if shared_row:
+                part["ids"] = torch.zeros(len(part["inputs"]), dtype=torch.long, device=device)
+        self.num_puzzles = int(shared_row)
 
     def batch(self, size):
         """`size` training puzzles at random, each seen through a random symmetry: {"inputs", "labels"}, (B, S)."""
@@ -181,7 +186,7 @@ class Sudoku(FromCsv):
         def lines():  # (B, 9): three lines of one band (stack), then of another
             return (3 * shuffle(3)[:, :, None] + shuffle(3, 3)).flatten(1)
 
-        digit = torch.cat((torch.tensor([[0, 1]], device=device).expand(size, 2), 2 + shuffle(9)), dim=1)  # (B, 11)
+        digit = torch.cat((torch.arange(2, device=device).expand(size, 2), 2 + shuffle(9)), dim=1)  # (B, 11)
         cell = 9 * lines()[:, :, None] + lines()[:, None, :]  # (B, 9, 9): which cell comes to stand here
         flip = torch.rand(size, 1, 1, device=device) < 0.5
         cell = torch.where(flip, cell.transpose(1, 2), cell).flatten(1)  # (B, 81)
@@ -331,7 +336,7 @@ def turn_back(grid, number):
     return turn(grid, (0, 3, 2, 1, 4, 5, 6, 7)[number])
 
 
-def read_json(path):
+def read_json(path, kind=dict):
     try:
         found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -340,8 +345,22 @@ def read_json(path):
         raise BadInput(f"{path}: nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
         raise BadInput(f"{path}: {error}") from None
-    if not isinstance(found, dict):
-        raise BadInput(f"{path}: not a JSON object")
+    if not isinstance(found, kind):
+        raise BadInput(f"{path}: not a JSON {'object' if kind is dict else 'list'}")
+    return found
+
+
+def read_identifiers(path):
+    """The public codes' list of puzzle ids: {task: [(its place in the list, (symmetry of the square, (10,) new colours))]}.
+    An entry is "task|||t<symmetry>|||<colours>", or "task" for the task as it is. Raises BadInput."""
+    found = {}
+    for i, entry in enumerate(read_json(path, list)):
+        parts = re.fullmatch(r"(.*?)(?:\|\|\|t([0-7])\|\|\|(\d{10}))?", str(entry), re.DOTALL)
+        name, number, colours = parts.groups()
+        colours = np.array(list(colours or "0123456789"), np.uint8)
+        if "|||" in name or len(set(colours)) < 10:
+            raise BadInput(f"{path}, entry {i + 1}: {str(entry)[:60]!r} is not TASK|||t<symmetry>|||<colours>")
+        found.setdefault(name, []).append((i, (int(number or 0), colours)))
     return found
 
 
@@ -447,23 +466,26 @@ def tidy(tokens):
 
 
 class Arc:
-    """A canvas as large as the largest grid, flattened; tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
+    """A canvas of side `canvas` or of the largest grid's, flattened; tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
 
     Every task is seen through up to `augmentations` views, and each (task, view) has a puzzle row of its own, shared
     by its demonstrations and its tests: that is how the net learns which task, orientation and colours it has before
     it ([J], [H]). Row 0 is blank. Trained on are the demonstrations of all tasks, of the evaluation tasks too, and the
     tests of the training tasks; the tests of every fourth training task are kept back for validation.
+    identifiers: the file that says which row of a public code's checkpoint is whose; it gives the views then, and
+    `their_ids` has for each of our rows theirs.
     splits["valid"] and ["test"]: first every test input as it is, then through the next view, and so on; "ids" says
     which row. A test without output is predicted and not scored: its labels are all 0. Raises BadInput.
     """
 
     vocab_size = 12
 
-    def __init__(self, path, device="cpu", augmentations=1000, train_puzzles=None):
+    def __init__(self, path, device="cpu", augmentations=1000, canvas=0, train_puzzles=None, identifiers=None):
         if train_puzzles:
             raise BadInput("--train-puzzles: ARC trains on all of its tasks")
         self.names, self.tests = [], {"valid": [], "test": []}  # tests: (task number, number in the task, pair)
-        pairs, counts, rows = [], [], []
+        pairs, counts, rows, known = [], [], [], read_identifiers(identifiers) if identifiers else None
+        self.their_ids = [0]
         for split, tasks in zip(("valid", "test"), read_arc(path)):
             for i, (name, task) in enumerate(tasks.items()):
                 demonstrations, tests = pairs_of(*task)
@@ -475,14 +497,21 @@ class Arc:
                     self.tests[split] += [(number, k, pair) for k, pair in enumerate(tests)
                                           if split == "test" or pair[1] is not None]
                 grids = [grid for pair in demonstrations for grid in pair] + [grid for grid, _ in tests]
-                rows.append(views(grids, augmentations, np.random.RandomState([0, number])))
+                if known is None:
+                    rows.append(views(grids, augmentations, np.random.RandomState([0, number])))
+                else:
+                    if split == "test" and name not in known:
+                        raise BadInput(f"{identifiers}: no entry of evaluation task {name}")
+                    ids, seen = zip(*known.get(name, [(0, (0, np.arange(10, dtype=np.uint8)))]))
+                    self.their_ids += ids
+                    rows.append(seen)
                 self.names.append(name)
                 pairs += trained
                 counts.append(len(trained))
         if not self.tests["valid"]:
             raise BadInput(f"{path}: no test of a training task comes with its output, which validation needs")
         everything = pairs + [pair for tests in self.tests.values() for _, _, pair in tests]
-        self.side = max(max(grid.shape) for pair in everything for grid in pair if grid is not None)
+        self.side = max(canvas, *(max(grid.shape) for pair in everything for grid in pair if grid is not None))
         self.seq_len, self.num_puzzles = self.side**2, 1 + sum(map(len, rows))
 
         def starts(lengths):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ import torch
 import torch.nn.functional as F
 
 import data
+import speed
 import train
 from data import Arc, BadInput, Maze, Sudoku
 from hrm import HRM
 from puzzles import make, rules
+from torch.utils.flop_counter import FlopCounterMode
 from trm import TRM, PuzzleRows, truncated_normal
 
 HERE = Path(__file__).parent
@@ -357,7 +360,8 @@ def test_one_halt_in_ten_waits_for_a_random_step():
     slots = train.begin(model, offered)
     for n in range(1, 4):
         slots["steps"], slots["halted"] = torch.full((4_000,), n - 1), torch.zeros(4_000, dtype=torch.bool)
-        slots, _, _ = train.train_step(model, optimizer, slots, train.begin(model, offered), N_sup=4)
+        wait = train.exploration(4_000, 4, 0.1)
+        slots, _, _ = train.train_step(model, optimizer, slots, train.begin(model, offered), 4, wait)
         stays.append((~slots["halted"]).float().mean().item())
     # blocked with probability 0.1, unless the step count has reached a number drawn from 2, 3, 4
     for share, expected in zip(stays, (0.1, 0.1 * 2 / 3, 0.1 / 3)):
@@ -1108,7 +1112,8 @@ def test_damaged_puzzle_files_are_refused_in_one_line_or_what_loads_is_valid(tmp
 
 # ---- the command line ---------------------------------------------------------------------------------------
 
-SMALL = "--hidden-size 8 --heads 2 --batch-size 4 --N_sup 3 --test-puzzles 5 --device cpu --seed 1".split()
+SIZES = "--hidden-size 8 --heads 2 --batch-size 4 --device cpu --seed 1".split()
+SMALL = [*SIZES, "--N_sup", "3", "--test-puzzles", "5"]
 TINY = ["--task", "sudoku", *SMALL]
 
 
@@ -1203,7 +1208,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(here, monkeypatch, ta
     resume = base
     for done, stop in zip([0] + stops, stops):
         with monkeypatch.context() as patch:
-            interrupt_after(patch, steps=1 + stop - done)  # the first call counts the operations
+            interrupt_after(patch, steps=stop - done)
             code, out, _ = call(*resume, "--out", "parts")
         assert code == 130 and "python train.py --resume --out parts" in out and "test puzzles" not in out
         assert torch.load(here / "parts" / "checkpoint.pt", weights_only=True)["step"] == stop
@@ -1228,7 +1233,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(here):
 def test_sigterm_and_a_closed_terminal_save_too_and_minutes_end_a_run(here, monkeypatch):
     for name, number in (("SIGTERM", signal.SIGTERM), ("SIGHUP", getattr(signal, "SIGHUP", signal.SIGTERM))):
         with monkeypatch.context() as patch:
-            interrupt_after(patch, 1 + 3, number)
+            interrupt_after(patch, 3, number)
             assert call("--model", "trm", *TINY, "--data", "few", "--steps", 50, "--out", name)[0] == 128 + number
         assert torch.load(here / name / "checkpoint.pt", weights_only=True)["step"] == 3
     code, out, _ = call("--model", "trm", *TINY, "--data", "few", "--steps", 10**6, "--minutes", 0.002)
@@ -1240,7 +1245,7 @@ def test_a_run_saves_every_few_minutes_and_a_second_ctrl_c_leaves_at_once(here, 
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == 1 + 4:
+        if len(calls) == 4:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
         return step(*arguments)
@@ -1248,7 +1253,7 @@ def test_a_run_saves_every_few_minutes_and_a_second_ctrl_c_leaves_at_once(here, 
     monkeypatch.setattr(train, "train_step", interrupted)
     monkeypatch.setattr(train, "SAVE_EVERY", -1)  # at every step
     code, out, err = call("--model", "trm", *TINY, "--data", "few", "--steps", 1000, "--out", "run")
-    assert code == 130 and not err and len(calls) == 5
+    assert code == 130 and not err and len(calls) == 4
     assert torch.load(here / "run" / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
@@ -1269,7 +1274,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(here, monkeypatch):
 
     def filling(*arguments):  # full after some steps
         calls.append(1)
-        if len(calls) == 1 + 4:
+        if len(calls) == 4:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, free))
         return step(*arguments)
 
@@ -1289,9 +1294,9 @@ def test_what_is_not_finite_ends_the_run_and_is_not_saved(here, monkeypatch):
     def broken(model, *arguments):
         calls.append(1)
         slots, loss, right = step(model, *arguments)
-        if len(calls) == 1 + at and what == "weight":
+        if len(calls) == at and what == "weight":
             model.output_head.weight.data[0, 0] = float("inf")
-        return slots, loss * float("nan") if len(calls) > at and what == "loss" else loss, right
+        return slots, loss * float("nan") if len(calls) >= at and what == "loss" else loss, right
 
     # it is looked at, and saved, at every second step, or at every step
     for at, what, every, found, good in ((5, "loss", 9, 6, 4), (5, "weight", 9, 6, 4), (6, "weight", 9, 6, 4),
@@ -1456,7 +1461,7 @@ def test_the_moving_average_starts_at_the_initial_weights(here, monkeypatch):
     assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--ema", 0.75, "--out", "run")[0] == 0
     assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--ema", 0, "--out", "none")[0] == 0
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 1 + 1)
+        interrupt_after(patch, 1)
         call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--ema", 0.75, "--out", "one")
     run, none, one = (torch.load(here / name / "checkpoint.pt", weights_only=True) for name in ("run", "none", "one"))
     torch.manual_seed(1)
@@ -1481,22 +1486,24 @@ def test_the_puzzle_shown_at_the_end_took_longest_to_be_right_for_good(here, mon
 
 @pytest.mark.parametrize("model, task", [("hrm", "sudoku"), ("trm", "sudoku"), ("trm", "arc")])
 def test_the_recipe_reaches_the_loop(here, monkeypatch, model, task):
-    step, seen = train.train_step, []
+    step, seen, exploration, explored = train.train_step, [], train.exploration, []
 
-    def watched(model, optimizer, slots, fresh, N_sup, explore=None, rows=None):
+    def watched(model, optimizer, slots, fresh, N_sup, wait, rows):
         group = optimizer.param_groups[0]
-        seen.append((len(slots["inputs"]), N_sup, explore, group["lr"], group["weight_decay"], rows))
-        return step(model, optimizer, slots, fresh, N_sup)
+        seen.append((len(slots["inputs"]), N_sup, group["lr"], group["weight_decay"], rows))
+        return step(model, optimizer, slots, fresh, N_sup, wait, rows)
 
     monkeypatch.setattr(train, "train_step", watched)
+    monkeypatch.setattr(train, "exploration", lambda size, N_sup, explore, device: (
+        explored.append((size, N_sup, explore)), exploration(size, N_sup, explore, device))[1])
     flags = [*SMALL, *["--data", "few"] * (task == "sudoku"), "--steps", 2, "--lr", 0.5, "--weight-decay", 0.25]
     assert call("--model", model, "--task", task, *flags)[0] == 0
     recipe = train.RECIPES[model, task, "small"]
-    for n, got in enumerate(seen[1:]):  # the first call counts the operations
+    for n, got in enumerate(seen):
         rate = train.schedule(n, dict(recipe, steps=2))
         rows = {"lr": rate * (0.1 if task == "arc" else 0.01), "weight_decay": 0.1}
-        assert got == (4, 3, recipe["explore"], rate * 0.5, 0.25, rows)
-    assert len(seen) == 3
+        assert got == (4, 3, rate * 0.5, 0.25, rows)
+    assert len(seen) == 2 and explored == [(4, 3, recipe["explore"])] * 2
 
 
 BAD = [
@@ -1578,19 +1585,244 @@ def test_train_step_updates_the_puzzle_rows_and_keeps_ids_with_their_puzzles():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_operations_are_those_of_the_recursion(kind):
-    """Counted by hand: 2 per weight and use; a call with gradient costs three without; HRM looks ahead once."""
-    name, S, D, T_H, T_L = kind[:3], 81, 32, 3, 4
-    s = dict(train.RECIPES[name, "sudoku", "small"], model=name, hidden_size=D, num_heads=2, T_H=T_H, T_L=T_L, layers=1)
-    model = train.build(dict(s, mixer="mlp") if kind == "trm-mlp" else {**s, "mixer": "attention"} if name == "trm" else s,
-                        Sudoku, "cpu")
-    block = (model.L_net if kind == "hrm" else model.net).blocks[0]
-    weights = {part: sum(p.numel() for p in module.parameters()) for part, module in block.named_children()}
-    mixing = D * weights["mix"] if kind == "trm-mlp" else S * weights["attention"] + 2 * S * S * D
-    call = 2 * (mixing + S * weights["mlp"])
-    heads = 2 * (S * 11 * D + (2 if kind == "hrm" else 1) * D)
-    if kind == "hrm":
-        expected = 2 * T_H * (T_L + 1) * call + 2 * 2 * call + (3 + 1) * heads
+def test_operations_are_those_that_torch_counts(kind):
+    name, task = kind[:3], Sudoku(data.BUNDLED / "sudoku" / "small")
+    s = dict(train.RECIPES[name, "sudoku", "small"], model=name, hidden_size=32, num_heads=2, T_H=3, T_L=4, layers=2, prefix_len=5)
+    if name == "trm":
+        s["mixer"] = "mlp" if kind == "trm-mlp" else "attention"
+    model = train.build(s, task, "cpu")
+    ours = speed.operations(model)
+    model = model.to("meta")
+    slots = train.begin(model, {k: v.to("meta") for k, v in task.batch(3).items()})
+    with FlopCounterMode(display=False) as counter:  # torch counts the operations of each matmul as it is called
+        train.train_step(model, torch.optim.SGD(model.parameters()), slots, slots, 16)
+    assert counter.get_total_flops() == 3 * ours
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_kept_for_the_gradient_grows_with_the_calls_it_runs_through(kind):
+    model = small(kind, T_H=3, T_L=3)
+    batch = {"inputs": torch.randint(0, 7, (3, 5))}
+    kept = [speed.kept(model, model.initial_carry(3), batch, calls) for calls in (0, 2, 4, 12)]
+    assert kept[0] == 0 < kept[1]
+    # each call keeps as much as the other, but for what two of them share
+    assert abs(kept[2] / kept[1] - 2) < 0.1 and abs(kept[3] / kept[1] - 6) < 0.5
+    norms = 2 * model.initial_carry(3)[0].nbytes  # what a norm divides is needed by its gradient
+    assert kept[1] > 2 * 2 * norms
+
+
+def test_a_training_step_reads_nothing_back():
+    """On the device "meta", tensors have shapes but no values: whatever makes a GPU wait for the CPU fails there."""
+    tasks = [(Sudoku(data.BUNDLED / "sudoku" / "small"), "trm"), (Maze(data.BUNDLED / "maze" / "small"), "hrm"),
+             (Arc(data.BUNDLED / "arc", augmentations=2), "trm")]
+    for task, name in tasks:
+        s = dict(train.RECIPES[name, "arc", "small"], model=name, hidden_size=16, num_heads=2)
+        model = train.build(s, task, "meta")
+        for part in (task, *task.splits.values()):
+            attributes = part if isinstance(part, dict) else vars(part)
+            attributes.update({k: v.to("meta") for k, v in attributes.items() if isinstance(v, torch.Tensor)})
+        slots, optimizer = train.begin(model, task.batch(4)), torch.optim.SGD(model.parameters())
+        for _ in range(2):
+            wait = train.exploration(4, 16, 0.1, "meta")
+            slots, loss, right = train.train_step(model, optimizer, slots, train.begin(model, task.batch(4)), 16, wait)
+        assert slots["z_H"].shape == (4, model.length, 16) and loss.shape == () and right.shape == (4,)
+
+
+def test_bench_prints_a_line_for_each_model(here, monkeypatch):
+    timer = SimpleNamespace(blocked_autorange=lambda min_run_time: SimpleNamespace(median=0.5))
+    monkeypatch.setattr(train, "Timer", lambda *_, **__: timer)
+    monkeypatch.setattr(train, "limit", lambda device: (1e9, "a guess"))
+    code, out, err = call("--bench", "--hidden-size", 8, "--heads", 2, "--batch-size", 2, "--N_sup", 2)
+    rows = [line.split() for line in out.splitlines()[3:]]
+    assert code == 0 and not err and "the limit: a guess" in out
+    assert [row[:3] for row in rows] == [["hrm", "attention", "4"]] + [
+        ["trm", mixer, layers] for mixer in ("attention", "mlp") for layers in "12"]
+    for row in rows:
+        assert row[6:8] == ["500.0", "4.0"] and row[4] == "2"
+        assert float(row[8].strip("%")) == pytest.approx(100 * float(row[5]) * 1e9 * 4 / 1e9, abs=2 + 0.3 * 400)
+    assert len(call("--bench", "--task", "maze", "--model", "trm", "--mixer", "mlp", "--layers", 2, "--hidden-size", 8,
+                    "--heads", 2, "--batch-size", 2)[1].splitlines()) == 4
+
+
+# ---- the papers' setting, the public codes' checkpoints, several processes ----------------------------------
+
+
+def test_the_papers_recipes_are_the_papers():
+    for (name, task, scale), s in train.RECIPES.items():
+        if scale == "paper":
+            assert (s["hidden_size"], s["num_heads"], s["N_sup"], s["batch_size"], s["lr"], s["warmup"], s["explore"],
+                    s["decay"]) == (512, 8, 16, 768, 1e-4, 2000, 0.1, 0)
+            assert s["weight_decay"] == (0.1 if task == "arc" else 1.0)
+            assert (s["layers"], s["T_H"], s["T_L"], s["ema"]) == (
+                (4, 2, 2, 0) if name == "hrm" else (1, 3, 6 if task == "sudoku" else 4, 0.999))
+            assert s.get("mixer") == (None if name == "hrm" else "mlp" if task == "sudoku" else "attention")
+            assert (s["prefix_len"], s.get("augmentations"), s.get("canvas")) == (
+                ({"hrm": 1, "trm": 16}[name], 1000, 30) if task == "arc" else (0, None, None))
+    assert train.ROWS == {"lr": 1e-2, "weight_decay": 0.1}
+    paper = train.build(dict(train.RECIPES["trm", "sudoku", "paper"], model="trm", layers=2, prefix_len=16), Sudoku, "cpu")
+    assert sum(p.numel() for p in paper.parameters()) == 5_028_866 - 513
+
+
+@pytest.mark.parametrize("model, task", [("hrm", "sudoku"), ("trm", "sudoku"), ("hrm", "maze"), ("trm", "arc")])
+def test_the_papers_setting_trains_in_small(here, model, task):
+    code, out, err = call("--model", model, "--task", task, "--scale", "paper", *SIZES, "--steps", 2, "--test-puzzles", 2,
+                          "--T_H", 1, "--T_L", 1, "--N_sup", 2)
+    assert code == 0 and not err and "\n2 test puzzles" in out and f"runs/{model}-{task}-paper" in out
+    if task == "arc":
+        assert torch.load(here / "runs" / f"{model}-arc-paper" / "checkpoint.pt")["slots"]["inputs"].shape == (4, 900)
+
+
+def public_checkpoint(kind, layers, width, cells, vocabulary, prefix, rows):
+    """A public code's state dict as the specification has its names and shapes, and the same tensors by our names."""
+    random = torch.Generator().manual_seed(1)
+
+    def tensor(*shape):
+        return torch.randn(shape, generator=random) / shape[-1] ** 0.5
+
+    heads = [("embed_tokens.embedding_weight", "embed_tokens", (vocabulary, width)), ("H_init", "z_H_init", (width,)),
+             ("L_init", "z_L_init", (width,)), ("lm_head.weight", "output_head.weight", (vocabulary, width)),
+             ("q_head.weight", "halt_head.weight", (2, width)), ("q_head.bias", "halt_head.bias", (2,)),
+             ("puzzle_emb.weights", "puzzles.rows", (rows, width))]
+    for level, net in [("L", "L_net"), ("H", "H_net")] if kind == "hrm" else [("L", "net")]:
+        for i in range(layers):
+            theirs, ours = f"{level}_level.layers.{i}", f"{net}.blocks.{i}"
+            if kind == "trm-mlp":
+                heads += [(f"{theirs}.mlp_t.gate_up_proj.weight", f"{ours}.mix.gate_up.weight", (1024, cells + prefix)),
+                          (f"{theirs}.mlp_t.down_proj.weight", f"{ours}.mix.down.weight", (cells + prefix, 512))]
+            else:
+                heads += [(f"{theirs}.self_attn.qkv_proj.weight", f"{ours}.attention.qkv.weight", (3 * width, width)),
+                          (f"{theirs}.self_attn.o_proj.weight", f"{ours}.attention.output.weight", (width, width))]
+            heads += [(f"{theirs}.mlp.gate_up_proj.weight", f"{ours}.mlp.gate_up.weight", (512, width)),
+                      (f"{theirs}.mlp.down_proj.weight", f"{ours}.mlp.down.weight", (width, 256))]
+    tensors = [tensor(*shape) for _, _, shape in heads]
+    ours = {name: value.double() for (_, name, _), value in zip(heads, tensors)}
+    tensors = [value.bfloat16() if name.endswith("_init") else value for (name, _, _), value in zip(heads, tensors)]
+    ours.update({name: value.bfloat16().double() for name, value in ours.items() if name.endswith("_init")})
+    if kind != "hrm":
+        ours.update({name: ours[name][:1] for name in ("halt_head.weight", "halt_head.bias")})
+    return {name: value for (name, _, _), value in zip(heads, tensors)}, ours
+
+
+@pytest.mark.parametrize("kind, before", [("hrm", "_orig_mod.model.inner."), ("trm", "model.inner."), ("trm-mlp", "inner.")])
+def test_public_checkpoints_compute_what_the_specification_says(here, monkeypatch, kind, before):
+    model, prefix, T_H, T_L = kind[:3], 1 if kind == "hrm" else 16, 2 if kind == "hrm" else 3, 2 if kind == "hrm" else 6
+    theirs, w = public_checkpoint(kind, 2, 16, 81, 11, prefix, rows=1)
+    torch.save({before + name: value for name, value in theirs.items()}, here / "step_1000")
+    seen = []
+    monkeypatch.setattr(train, "report", lambda net, task, puzzles, s: seen.append((net, puzzles, s)))
+    assert call("--eval", "step_1000", "--model", model, "--task", "sudoku", "--data", "few")[::2] == (0, "")
+    (net, puzzles, s), inputs = seen[0], torch.randint(1, 11, (3, 81))
+    assert (s["layers"], s["N_sup"], s["prefix_len"], net.T_H, net.T_L) == (2, 16, prefix, T_H, T_L)
+    assert len(puzzles["inputs"]) == 20 and puzzles["ids"].tolist() == [0] * 20
+    ours, logits, halts = net(net.initial_carry(3), inputs, torch.zeros(3, dtype=torch.long))
+    carry = tuple(w[name].expand(3, prefix + 81, 16) for name in ("z_H_init", "z_L_init"))
+    plain, plain_logits, plain_halts = plain_step(kind, w, carry, inputs, w["puzzles.rows"][[0] * 3], prefix, 2, T_H, T_L, 8)
+    assert close(logits, plain_logits) and close(halts, plain_halts) and close(ours[1], plain[1])
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    code, out, _ = call("--watch", "step_1000", "--model", model, "--task", "sudoku", "--data", "few", "--puzzle", QUESTION,
+                        "--N_sup", 1, "--heads", 2, "--T_H", 1)
+    assert code == 0 and "your puzzle" in out and "T_H 1" in out
+    for more, complaint in (
+            ([], "--model and --task must say of what"), (["--model", model, "--task", "maze", "--data", "few"], ""),
+            (["--model", {"hrm": "trm", "trm": "hrm"}[model], "--task", "sudoku"], ["no layer of hrm's", "Unexpected key"][kind == "hrm"]),
+            (["--model", model, "--task", "sudoku", "--layers", 3], "--layers 3: the checkpoint's run has 2"),
+            (["--model", model, "--task", "sudoku", "--hidden-size", 8], "--hidden-size 8: the checkpoint's run has 16"),
+            (["--model", model, "--task", "arc"], "needs the identifiers.json")):
+        code, _, err = call("--eval", "step_1000", "--test-puzzles", 1, *more)
+        assert code == 2 and err.count("\n") == 1 and complaint in err, err
+    (here / "run").mkdir()
+    shutil.copy("step_1000", here / "run" / "checkpoint.pt")
+    code, _, err = call("--resume", "--out", "run", "--model", model, "--task", "sudoku")
+    assert code == 2 and "no state of training" in err
+
+
+def test_a_public_arc_checkpoint_takes_its_rows_from_its_identifiers(here, monkeypatch):
+    (here / "arc").mkdir()
+    names = {split: sorted(path.stem for path in (data.BUNDLED / "arc" / split).iterdir())[:4] for split in ("training", "evaluation")}
+    for split in names:
+        (here / "arc" / split).mkdir()
+        for name in names[split]:
+            shutil.copy(data.BUNDLED / "arc" / split / f"{name}.json", here / "arc" / split)
+    one, two, three, four = names["evaluation"]
+    entries = ["<blank>", f"{two}|||t3|||0214356789", one, f"{three}|||t0|||0123456798", two, four, f"{one}|||t7|||0987654321"]
+    theirs, _ = public_checkpoint("trm", 1, 16, 900, 12, 16, rows=len(entries))
+    torch.save({f"model.inner.{name}": value for name, value in theirs.items()}, here / "step_5")
+    seen = []
+    monkeypatch.setattr(train, "report", lambda net, task, puzzles, s: seen.append((net, task, puzzles)))
+
+    def look(entries, place, data="arc"):
+        (here / place / "identifiers.json").write_text(json.dumps(entries))
+        code, _, err = call("--eval", "step_5", "--model", "trm", "--task", "arc", "--data", data)
+        assert err.count("\n") == (code == 2)
+        (here / place / "identifiers.json").unlink()
+        return code, err
+
+    for place in (".", "arc"):
+        assert look(entries, place) == (0, "")
+        net, task, puzzles = seen.pop()
+        rows = theirs["puzzle_emb.weights"]
+        first = {name: task.first_row[task.names.index(name)].item() for name in names["evaluation"]}
+        for name, ids in ((one, [2, 6]), (two, [1, 4]), (three, [3]), (four, [5])):
+            assert torch.equal(net.puzzles.rows[first[name] : first[name] + len(ids)], rows[ids])
+        _, demonstrated = data.pairs_of("", json.loads((here / "arc" / "evaluation" / f"{two}.json").read_text()))
+        # as their code makes a version: colours changed, then turned; here by 270 degrees
+        grid = np.rot90(np.array(list("0214356789"), int)[demonstrated[0][0]], 3)
+        which = (puzzles["ids"] == first[two]).nonzero()[0, 0]
+        assert np.array_equal(data.crop(puzzles["inputs"][which].numpy()), grid) and puzzles["inputs"].shape[1] == 900
+    code, err = look(entries[:5], ".")
+    assert code == 2 and f"identifiers.json: no entry of evaluation task {four}" in err
+    for wrong in ("a|||t8|||0123456789", "a|||t1|||0123456788", "a|||t1", "a|||t1|||0123456789|||"):
+        code, err = look(entries + [wrong], ".")
+        assert code == 2 and "identifiers.json, entry 8: " in err and "is not TASK|||t<symmetry>|||<colours>" in err
+    assert "identifiers.json: not a JSON list" in look({"a": 1}, ".")[1]
+    assert "does not fit this model" in look(entries * 2, ".")[1]  # more entries than rows
+
+
+def torchrun(*arguments):
+    """Run the command line in two processes; their output together."""
+    found = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                            HERE / "train.py", *map(str, arguments)], capture_output=True, text=True, timeout=150,
+                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return found.returncode, found.stdout, found.stderr
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+def test_two_processes_train_as_one(here, model):
+    flags = ["--model", model, "--task", "arc", *SMALL, "--lr", 0.01]
+    if model == "trm":  # ten steps, after which the processes agree on when to end
+        code, out, err = torchrun(*flags, "--steps", 50, "--minutes", 0.001, "--out", "two")
     else:
-        expected = (T_H + 2) * (T_L + 1) * call + 3 * heads
-    assert train.operations(model, s, Sudoku) == pytest.approx(expected, rel=2e-3)
+        code, out, err = torchrun(*flags, "--steps", 3, "--out", "two")
+    assert code == 0 and out.count("5 test puzzles") == 1, err
+    two = torch.load(here / "two" / "checkpoint.pt", weights_only=True)
+    steps = two["step"]
+    assert steps == (10 if model == "trm" else 3) and len(list((here / "two").iterdir())) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(patch, steps)
+        call(*flags, "--steps", 50 if model == "trm" else 3, "--out", "one")
+    one = torch.load(here / "one" / "checkpoint.pt", weights_only=True)
+    torch.manual_seed(1)
+    first = train.build(one["settings"], Arc(data.BUNDLED / "arc", augmentations=8), "cpu").state_dict()
+    for name, start in first.items():  # to rounding, which the optimizer's division and the rows' sign enlarge
+        moved = (one["model"][name] - start).norm()
+        assert (two["model"][name] - one["model"][name]).norm() <= 0.05 * moved, name
+        assert moved > 0 or name.endswith("_init")
+    for name in one["slots"]:
+        assert one["slots"][name].shape == two["slots"][name].shape
+    assert one["slots"]["inputs"].equal(two["slots"]["inputs"]) and one["slots"]["ids"].equal(two["slots"]["ids"])
+    assert [row[0] for row in one["log"]] == [row[0] for row in two["log"]]
+    for ours, theirs in zip(one["log"][1:], two["log"][1:]):
+        assert ours[2] == pytest.approx(theirs[2], rel=0.01)
+    # one process goes on with what two have saved
+    assert call("--resume", "--out", "two", "--steps", steps + 1)[0] == 0
+
+
+def test_several_processes_share_the_evaluation_and_speak_with_one_voice(here):
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 5, "--out", "run")[0] == 0
+    _, alone, _ = call("--eval", "run", "--test-puzzles", 7)
+    code, out, err = torchrun("--eval", "run", "--test-puzzles", 7)
+    table = re.search(r"  after refinement steps.*average", alone, re.S).group()
+    assert code == 0 and table in out and out.count("exact accuracy") == 1
+    code, _, err = torchrun("--model", "trm", *TINY, "--batch-size", 5, "--data", "few")
+    assert code and err.count("train.py: --batch-size 5: 2 processes cannot share it equally") == 1

@@ -15,21 +15,29 @@ import shlex
 import signal
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.benchmark import Timer
 
 import data
 from checkpoint import Failure, expecting, load, new_folder, out_of_memory, replace
 from data import BadInput
 from hrm import HRM
+from speed import kept, limit, operations
 from trm import TRM
 
 MODELS = {"hrm": HRM, "trm": TRM}
+# torchrun starts WORLD processes, one a GPU, and tells each its RANK. All of them draw the same whole batch at random and
+# each trains on its own part, so that a run does not depend on how many there are (but for rounding).
+RANK, WORLD = (int(os.environ.get(name, one)) for name, one in (("RANK", 0), ("WORLD_SIZE", 1)))
 
 # Every default that differs between models, tasks and scales: sizes, recursion, training.
 # `steps`: training steps, on which the learning rate depends: it rises over `warmup` of them, and falls to zero over the
@@ -37,17 +45,31 @@ MODELS = {"hrm": HRM, "trm": TRM}
 # learning rate (in minutes a row is drawn some dozens of times, so its steps are larger than the papers' in ROWS).
 # `explore`: how likely a halt must wait, 0.1 in the papers. A small model, trained for minutes, then tends to lose what it
 # has solved: puzzles that halt at once leave at once, and keeping an answer is seldom practised. 0.5 helps.
-SMALL = dict(hidden_size=64, num_heads=4, T_H=2, T_L=2, batch_size=16, warmup=100, decay=1.0, weight_decay=0.1, explore=0.5)
+SMALL = dict(hidden_size=64, num_heads=4, T_H=2, T_L=2, prefix_len=0, batch_size=16, warmup=100, decay=1.0, weight_decay=0.1,
+             explore=0.5)
 SMALL_HRM = dict(SMALL, layers=4, lr=1e-3, ema=0.0)
 SMALL_TRM = dict(SMALL, layers=1, lr=4e-3, ema=0.98, mixer="mlp")
-ARC = dict(N_sup=2, prefix_len=1, augmentations=8, row_lr=0.1)
+SMALL_ARC = dict(N_sup=2, prefix_len=1, augmentations=8, row_lr=0.1)
+# The papers' setting, but for TRM's layers: 1 as in the talk, `--layers 2` is the paper's. [H] trains for 20,000 rounds of
+# 1,000 Sudokus or mazes in batches of 768, [J] for 50,000, both for 100,000 rounds of all ARC tasks (rounded here).
+PAPER = dict(hidden_size=512, num_heads=8, N_sup=16, prefix_len=0, batch_size=768, lr=1e-4, warmup=2000, decay=0.0,
+             weight_decay=1.0, explore=0.1)
+PAPER_HRM = dict(PAPER, layers=4, T_H=2, T_L=2, ema=0.0, steps=26_041)
+PAPER_TRM = dict(PAPER, layers=1, T_H=3, T_L=4, ema=0.999, mixer="attention", steps=65_104)
+PAPER_ARC = dict(weight_decay=0.1, augmentations=1000, canvas=30, steps=500_000)
 RECIPES = {
     ("hrm", "sudoku", "small"): dict(SMALL_HRM, N_sup=16, steps=2400),
     ("trm", "sudoku", "small"): dict(SMALL_TRM, N_sup=16, steps=6000),
     ("hrm", "maze", "small"): dict(SMALL_HRM, N_sup=4, steps=2000),
     ("trm", "maze", "small"): dict(SMALL_TRM, N_sup=4, steps=14000),
-    ("hrm", "arc", "small"): dict(SMALL_HRM, **ARC, steps=2000),
-    ("trm", "arc", "small"): {**SMALL_TRM, **ARC, "mixer": "attention", "batch_size": 32, "steps": 4000},
+    ("hrm", "arc", "small"): {**SMALL_HRM, **SMALL_ARC, "steps": 2000},
+    ("trm", "arc", "small"): {**SMALL_TRM, **SMALL_ARC, "mixer": "attention", "batch_size": 32, "steps": 4000},
+    ("hrm", "sudoku", "paper"): PAPER_HRM,
+    ("trm", "sudoku", "paper"): {**PAPER_TRM, "T_L": 6, "mixer": "mlp"},
+    ("hrm", "maze", "paper"): PAPER_HRM,
+    ("trm", "maze", "paper"): PAPER_TRM,
+    ("hrm", "arc", "paper"): {**PAPER_HRM, **PAPER_ARC, "prefix_len": 1},
+    ("trm", "arc", "paper"): {**PAPER_TRM, **PAPER_ARC, "prefix_len": 16},
 }
 ROWS = {"lr": 1e-2, "weight_decay": 0.1}  # the puzzle rows' sign-SGD on ARC, in both papers; Sudoku has no rows
 
@@ -103,8 +125,10 @@ def begin(model, puzzles):
 # is tested.
 
 
-def train_step(model, optimizer, slots, fresh, N_sup, explore=0.1, rows=ROWS):
-    """One refinement step of every slot, one optimizer step. Returns the slots, the loss, which are right (B,)."""
+def train_step(model, optimizer, slots, fresh, N_sup, wait=0, rows=ROWS):
+    """One refinement step of every slot, one optimizer step. wait: (B,), the refinement step before which a slot must not
+    halt, from `exploration`. Returns the slots, the loss, which are right (B,)."""
+    net = getattr(model, "module", model)  # where there are several processes, DistributedDataParallel is around it
     # refill: where a puzzle has halted, a fresh one comes in; no `if`, so a GPU need not wait for the CPU
     halted = slots["halted"]
     slots = {k: torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, slots[k]) for k, new in fresh.items()}
@@ -113,17 +137,23 @@ def train_step(model, optimizer, slots, fresh, N_sup, explore=0.1, rows=ROWS):
     steps = slots["steps"] + 1
     last = steps >= N_sup
     right = all_right(logits, labels)
-    halting_loss = model.halting_loss(halt_logits, right, last, carry, inputs, ids)
+    halting_loss = net.halting_loss(halt_logits, right, last, carry, inputs, ids)
     loss = (answer_loss(logits, labels) + halting_loss).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    if model.puzzles is not None:
-        model.puzzles.sign_sgd(**rows)
-    # carry: on to the next call. Exploration: some of the halts must wait for a random step from 2..N_sup
-    wait = torch.randint_like(steps, 2, max(N_sup, 2) + 1) * (torch.rand(len(steps), device=steps.device) < explore)
-    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | (model.halts(halt_logits) & (steps >= wait)))
+    if net.puzzles is not None:
+        net.puzzles.sign_sgd(**rows, gather=gather)
+    # carry: on to the next call
+    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | (net.halts(halt_logits) & (steps >= wait)))
     return slots, loss.detach(), right
+
+
+def exploration(size, N_sup, explore, device="cpu"):
+    """For each of a batch's slots, drawn anew at every training step, the refinement step before which it must not halt,
+    (size,): with probability `explore` one of 2..N_sup, else none, 0 ([H] section 2)."""
+    step = torch.randint(2, max(N_sup, 2) + 1, (size,), device=device)
+    return step * (torch.rand(size, device=device) < explore)
 
 
 @torch.no_grad()
@@ -138,14 +168,25 @@ def refine(model, puzzles, N_sup):
 def evaluate(model, puzzles, N_sup, batch_size):
     """Which puzzles are right, and which the model would stop at, after each refinement step, both (N, N_sup) bool;
     the last answers, (N, S) tokens; how sure the model is of them, (N,), the halting logits as probabilities."""
-    found = []
-    for start in range(0, len(puzzles["inputs"]), batch_size):
-        batch, right, halts = {k: v[start : start + batch_size] for k, v in puzzles.items()}, [], []
+    count, found = len(puzzles["inputs"]), []
+    share = torch.arange(-(-count // WORLD) * WORLD)[RANK::WORLD] % count  # several processes: as many puzzles for each
+    for part in share.to(puzzles["inputs"].device).split(max(1, batch_size // WORLD)):
+        batch, right, halts = {k: v[part] for k, v in puzzles.items()}, [], []
         for logits, halt_logits in refine(model, batch, N_sup):
             right.append(all_right(logits, batch["labels"]))
             halts.append(model.halts(halt_logits))
         found.append((torch.stack(right, 1), torch.stack(halts, 1), logits.argmax(-1), halt_logits[:, 0].sigmoid()))
-    return [torch.cat(part).cpu() for part in zip(*found)]
+    whole = (gather(torch.cat(part)) for part in zip(*found))  # (WORLD * N / WORLD, ...), process by process
+    return [part.unflatten(0, (WORLD, -1)).transpose(0, 1).flatten(0, 1)[:count].cpu() for part in whole]
+
+
+def gather(tensor):
+    """The tensors of all processes, joined along the first axis."""
+    if WORLD == 1:
+        return tensor
+    parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(WORLD)]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
 
 
 # ---- figures and pictures -----------------------------------------------------------------------------------
@@ -208,6 +249,24 @@ def build(s, task, device):
         raise BadInput(error) from None
 
 
+def place_of(s):
+    return s.get("data") or data.bundled(s["task"], s["scale"])
+
+
+def puzzles_of(s, device):
+    """The task that the settings describe, with its puzzles on the device. Raises BadInput."""
+    options = {k: s[k] for k in ("train_puzzles", "augmentations", "canvas", "shared_row", "identifiers") if s.get(k)}
+    return data.TASKS[s["task"]](place_of(s), device, **options)
+
+
+def compile_where_it_pays(device, wish, *models):
+    """torch.compile, in place, if `wish` says so or, where it says nothing (None), on CUDA."""
+    on_cuda = device.type == "cuda" and importlib.util.find_spec("triton")  # Windows' torch comes without triton
+    if on_cuda if wish is None else wish:
+        for model in models:
+            model.compile()
+
+
 def fingerprint(task):
     """A short text that tells one set of puzzles from another: a run goes on with its own puzzles alone."""
     digest = hashlib.sha256()
@@ -215,16 +274,6 @@ def fingerprint(task):
         for name in sorted(part):
             digest.update(part[name].cpu().numpy())
     return digest.hexdigest()[:16]
-
-
-def operations(model, s, task):
-    """Floating-point operations of one puzzle's refinement step in training, counted on tensors without storage."""
-    ghost = copy.deepcopy(model).to("meta")
-    cells = torch.zeros(1, task.seq_len, dtype=torch.long, device="meta")
-    slots = begin(ghost, {"inputs": cells, "labels": cells, "ids": cells[:, 0]})
-    with FlopCounterMode(display=False) as counter:
-        train_step(ghost, torch.optim.SGD(ghost.parameters()), slots, slots, s["N_sup"])
-    return counter.get_total_flops()
 
 
 # ---- training -----------------------------------------------------------------------------------------------
@@ -264,16 +313,24 @@ def noted_signals():
             signal.signal(number, handler)
 
 
-def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
+def adamw(model, s):
+    return torch.optim.AdamW(model.parameters(), lr=s["lr"], betas=(0.9, 0.95), weight_decay=s["weight_decay"], fused=True)
+
+
+def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzzles=100):
     """Train `model` until `steps`, `minutes` or a signal, with `ema` as its moving average; save in `folder`. Returns
-    the signals noted."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=s["lr"], betas=(0.9, 0.95), weight_decay=s["weight_decay"],
-                                  fused=True)
+    the number of the signal that ended it, or 0."""
+    optimizer = adamw(model, s)
     parts = {"model": model, "ema": ema, "optimizer": optimizer}
-    validation = {k: v[:100] for k, v in task.splits["valid"].items()}  # a glance, not the final figure
+    weights, averages, average = list(model.parameters()), list(ema.parameters()), get_ema_multi_avg_fn(s["ema"])
+    size, device = s["batch_size"], model.z_H_init.device
+    mine = slice(RANK * size // WORLD, (RANK + 1) * size // WORLD)
+    warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)  # its new name is unknown to torch 2.6
+    trained = model if WORLD == 1 else DistributedDataParallel(model, broadcast_buffers=False)
+    validation = {k: v[:valid_puzzles] for k, v in task.splits["valid"].items()}  # a glance, not the final figure
 
     def fresh():
-        return begin(model, task.batch(s["batch_size"]))
+        return begin(model, {name: part[mine] for name, part in task.batch(size).items()})
 
     def check():  # what is not finite spreads and stays: better stop than save it
         if not all(part.isfinite().all() for part in (sums, *model.parameters())):
@@ -283,17 +340,19 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
     def save():
         nonlocal saved, saved_at
         check()
-        content, text = io.BytesIO(), io.StringIO(newline="")
-        torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": slots, "sums": sums, "log": log,
-                    "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-                    **{name: part.state_dict() for name, part in parts.items()}}, content)
-        replace(folder / "checkpoint.pt", content.getbuffer())
-        csv.writer(text).writerows(log)
-        replace(folder / "log.csv", text.getvalue().encode())
+        whole, content, text = {k: gather(v) for k, v in slots.items()}, io.BytesIO(), io.StringIO(newline="")
+        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+        total = gather(sums[None]).mean(0)
+        if RANK == 0:
+            torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": whole, "sums": total,
+                        "log": log, "random": random, **{name: part.state_dict() for name, part in parts.items()}}, content)
+            replace(folder / "checkpoint.pt", content.getbuffer())
+            csv.writer(text).writerows(log)
+            replace(folder / "log.csv", text.getvalue().encode())
         saved, saved_at = step, time.time()
 
     step, seconds, slots = 0, 0.0, fresh()
-    sums = torch.zeros(3, device=slots["inputs"].device)  # steps since the last evaluation, of loss, of share right
+    sums = torch.zeros(3, device=device)  # steps since the last evaluation, of loss, of share right
     log = [["step", "seconds", "loss", "train_exact"] + [f"valid_exact_{n}" for n in shown_steps(s["N_sup"])]]
     if checkpoint:
         with expecting(folder / "checkpoint.pt", "does not fit this model and these puzzles"):
@@ -302,14 +361,14 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
             step, seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
             log = [list(row) for row in checkpoint["log"]]
             sums.copy_(checkpoint["sums"])
-            slots = {k: checkpoint["slots"][k].to(v).view(v.shape) for k, v in slots.items()}
+            slots = {k: checkpoint["slots"][k][mine].to(v).view(v.shape) for k, v in slots.items()}
             torch.set_rng_state(checkpoint["random"][0])
-            if torch.cuda.device_count() == len(checkpoint["random"]) - 1:
-                torch.cuda.set_rng_state_all(checkpoint["random"][1:])
+            if device.type == "cuda" and len(checkpoint["random"]) > 1:
+                torch.cuda.set_rng_state(checkpoint["random"][1], device)
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
-    saved = saved_at = 0
+    saved = saved_at = number = late = 0
     try:
         save()
     except Failure as error:  # rather now than after minutes of training
@@ -318,14 +377,14 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
     say("                       exact in | exact on validation puzzles after refinement steps\n"
         "  step    time    loss training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
     with noted_signals() as signals:
-        while step < s["steps"] and not signals and time.time() < deadline:
+        while step < s["steps"] and not number and not late:
             rate = schedule(step, s)
             for group in optimizer.param_groups:
                 group["lr"] = rate * s["lr"]
-            slots, loss, right = train_step(model, optimizer, slots, fresh(), s["N_sup"], s["explore"],
+            new, wait = fresh(), exploration(size, s["N_sup"], s["explore"], device)[mine]
+            slots, loss, right = train_step(trained, optimizer, slots, new, s["N_sup"], wait,
                                             {**ROWS, "lr": rate * s.get("row_lr", ROWS["lr"])})
-            for average, weight in zip(ema.parameters(), model.parameters()):
-                average.lerp_(weight.detach(), 1 - s["ema"])
+            average(averages, weights, None)
             step += 1
             sums += torch.stack((torch.ones_like(loss), loss, right.float().mean()))
 
@@ -339,7 +398,8 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 told, told_step = now, step
             if step % max(1, s["steps"] // 10) == 0 or step == s["steps"]:
                 check()
-                loss, right = (sums[1:] / sums[0]).tolist()
+                total = gather(sums[None]).mean(0)
+                loss, right = (total[1:] / total[0]).tolist()
                 sums.zero_()
                 valid, *_ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
                 seconds = time.time() - start
@@ -348,11 +408,57 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None):
                 say(f"{step:6d} {timedelta(seconds=int(seconds))} {loss:7.3f} {100 * right:7.1f}% | {exact(valid)}")
                 save()
                 told, told_step = time.time(), step
-            elif now - saved_at > SAVE_EVERY:
+            number, late, due = sum(signals[:1]), time.time() > deadline, time.time() - saved_at > SAVE_EVERY
+            if WORLD > 1:  # signals and clocks differ: every ten steps the processes agree to do what one of them would
+                wishes = torch.tensor([[number, late, due]], device=device)
+                number, late, due = gather(wishes).amax(0).tolist() if step % 10 == 0 else (0, 0, 0)
+            if due:
                 save()
         if saved < step:
             save()
-    return signals
+    return number
+
+
+def bench(args, device):
+    """Time training steps of HRM and TRM at a recipe's sizes, with the flags' changes, and print a line each."""
+    peak, meaning = limit(device)
+    print(f"{device.type}, {torch.get_num_threads()} threads; the limit: {meaning}; kept for the gradient: MiB a puzzle if it "
+          "runs through\n                                            GFLOP       ms  puzzles     of the    peak |     2"
+          "      the last  all of\nmodel            layers  parameters batch a puzzle   a step a second      limit  memory"
+          " | calls recursion the step")
+    for model, mixer, layers in (("hrm", None, 4), *(("trm", m, n) for m in ("attention", "mlp") for n in (1, 2))):
+        if args.model not in (None, model) or args.mixer not in (None, mixer) or args.layers not in (None, layers):
+            continue
+        flags = {**vars(args), "model": model, "task": args.task or "sudoku", "mixer": mixer, "layers": layers}
+        s = settings_of(argparse.Namespace(**flags), None, ())
+        task = puzzles_of(s, device)
+        torch.manual_seed(s["seed"])
+        net, keep, size = build(s, task, device), get_ema_multi_avg_fn(s["ema"]), s["batch_size"]
+        optimizer, weights, averages = adamw(net, s), list(net.parameters()), [p.detach().clone() for p in net.parameters()]
+        few = task.batch(4)
+        carry = first_carry(net, few["inputs"])
+        through = [kept(net, carry, few, calls) / 4 / 2**20 for calls in (2, net.T_L + 1, net.T_H * (net.T_L + 1))]
+        compile_where_it_pays(device, args.compile, net)
+        slots = begin(net, task.batch(size))
+
+        def step():
+            nonlocal slots
+            wait = exploration(size, s["N_sup"], s["explore"], device)
+            slots, *_ = train_step(net, optimizer, slots, begin(net, task.batch(size)), s["N_sup"], wait)
+            keep(averages, weights, None)
+
+        for _ in range(3):  # the first steps compile, and find their memory
+            step()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+        seconds = timer.blocked_autorange(min_run_time=5).median
+        memory = f"{torch.cuda.max_memory_allocated() / 2**30:5.1f} G" if device.type == "cuda" else "      -"
+        print(f"{model} {mixer or 'attention':12s} {layers:6d} {sum(p.numel() for p in weights):11,d} {size:5d} "
+              f"{operations(net) / 1e9:8.2f} {1000 * seconds:8.1f} {size / seconds:8.1f} "
+              f"{100 * operations(net) * size / seconds / peak:9.1f}% {memory} | "
+              "{:5.1f} {:9.1f} {:8.1f}".format(*through), flush=True)
+    return 0
 
 
 # ---- the command line ---------------------------------------------------------------------------------------
@@ -392,6 +498,7 @@ def parse(argv):
     add("--T_H", type=whole, help="updates of the answer in a refinement step")
     add("--T_L", type=whole, help="updates of the latent before each update of the answer")
     add("--N_sup", type=whole, help="refinement steps that a puzzle gets, at most")
+    add("--prefix-len", type=number(int, 0, 10**9), help="positions before the cells; on ARC the first holds the puzzle's row")
     add("--batch-size", type=whole)
     add("--lr", type=positive)
     add("--weight-decay", type=number(float, 0, 1e9))
@@ -400,7 +507,7 @@ def parse(argv):
     add("--steps", type=whole, help="training steps (a refinement step of the batch and an optimizer step each)")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
     add("--train-puzzles", type=whole, metavar="N", help="train on N of the training puzzles, drawn at random")
-    add("--test-puzzles", type=whole, metavar="N", help="how many puzzles the final evaluation takes (default: all)")
+    add("--test-puzzles", type=whole, metavar="N", help="how many puzzles an evaluation takes at most (default: all, and 100 while training)")
     add("--seed", type=number(int, 0, 2**63 - 1))
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
     add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on for CUDA)")
@@ -408,6 +515,7 @@ def parse(argv):
     mode = parser.add_mutually_exclusive_group().add_argument
     mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
     mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
+    mode("--bench", action="store_true", help="time training steps of HRM and TRM, at the sizes of --task and --scale")
     mode("--watch", metavar="RUN", help="show a run solving a test puzzle (--seed picks another), step by step")
     add("--puzzle", metavar="TEXT", help="with --watch: a puzzle of your own: 81 digits, 0 or . for a blank; "
                                            "64 of '#.SG'; an ARC task's name")
@@ -450,22 +558,43 @@ def run(args):
     look = args.watch if args.eval is None else args.eval
     if args.puzzle is not None and args.watch is None:
         raise BadInput("--puzzle goes with --watch")
+    if args.bench:
+        return bench(args, pick_device(args.device))
     if look is None and not (args.resume and args.out):
         for flag in ("model", "task"):
             if not getattr(args, flag):
                 raise BadInput(f"--{flag} is needed")
     device = pick_device(args.device)
+    if WORLD > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
     source = args.out or default if look is None else look
-    checkpoint = load(source, RECIPES) if look is not None or args.resume else None
-    s = settings_of(args, checkpoint, {"steps", "data"} if look is None else {"N_sup", "batch_size", "data", "seed"})
-    options = {k: s[k] for k in ("train_puzzles", "augmentations") if s.get(k)}
-    place = s.get("data") or data.bundled(s["task"], s["scale"])
-    task = data.TASKS[s["task"]](place, device, **options)
+    checkpoint = load(source, RECIPES, args.model, args.task) if look is not None or args.resume else None
+    theirs = checkpoint is not None and "rows" in checkpoint  # a public code's
+    if theirs and args.resume:
+        raise BadInput(f"{source}: a public code's checkpoint, which holds no state of training to go on from")
+    free = {"steps", "data"} if look is None else {"N_sup", "batch_size", "data", "seed"}
+    s = settings_of(args, checkpoint, free | ({"num_heads", "T_H", "T_L", "prefix_len"} if theirs else set()))
+    if theirs:
+        s["shared_row"] = checkpoint["rows"] == 1
+        if s["task"] == "arc":
+            beside = [Path(folder, "identifiers.json") for folder in (Path(source).parent, place_of(s))]
+            s["identifiers"] = next(filter(os.path.exists, beside), None)
+            if s["identifiers"] is None:
+                raise BadInput(f"{source}: a public code's ARC checkpoint needs the identifiers.json of its data, beside it or "
+                               "in the folder of --data")
+    if s["batch_size"] % WORLD:
+        raise BadInput(f"--batch-size {s['batch_size']}: {WORLD} processes cannot share it equally")
+    task = puzzles_of(s, device)
     own = task.parse(args.puzzle, device) if args.puzzle is not None else None
+    if own and s.get("shared_row"):
+        own["ids"] = torch.zeros(1, dtype=torch.long, device=device)
     puzzles = fingerprint(task)
-    if checkpoint and puzzles != s["puzzles"] and (args.resume or task.num_puzzles):
-        raise BadInput(f"--data {place}: other puzzles than those that the checkpoint's run was trained on")
+    if checkpoint and puzzles != s.get("puzzles", puzzles) and (args.resume or task.num_puzzles):
+        raise BadInput(f"--data {place_of(s)}: other puzzles than those that the checkpoint's run was trained on")
     s["puzzles"] = puzzles
     torch.manual_seed(s["seed"])
     model = build(s, task, device)
@@ -479,14 +608,13 @@ def run(args):
 
     print(f"{s['model'].upper()} on {s['task']}, {s['scale']}: hidden size {s['hidden_size']}, layers {s['layers']}, "
           f"{s.get('mixer', 'attention')}, T_H {s['T_H']}, T_L {s['T_L']}, N_sup {s['N_sup']}\n"
-          f"{sum(p.numel() for p in model.parameters()):,} parameters; {operations(model, s, task) / 1e9:.2f} GFLOP to "
+          f"{sum(p.numel() for p in model.parameters()):,} parameters; {operations(model) / 1e9:.2f} GFLOP to "
           f"train one puzzle by one refinement step; {device.type}, {torch.get_num_threads()} threads")
-    on_cuda = device.type == "cuda" and importlib.util.find_spec("triton")  # Windows' torch comes without triton
-    if on_cuda if args.compile is None else args.compile:
-        model.compile()
-        ema.compile()
+    compile_where_it_pays(device, args.compile, model, ema)
     if look is not None:
         with expecting(look, "does not fit this model and these puzzles"):
+            if s.get("identifiers"):
+                checkpoint["ema"]["puzzles.rows"] = checkpoint["ema"]["puzzles.rows"][task.their_ids]
             ema.load_state_dict(checkpoint["ema"])
         if own:
             watch(ema, task, own, s, f"your puzzle{task.title(own)}")
@@ -495,12 +623,19 @@ def run(args):
         else:
             report(ema, task, test, s)
         return 0
-    folder = Path(source if os.path.isdir(source) else Path(source).parent) if args.resume else new_folder(args.out, default)
+    if args.resume:
+        folder = Path(source if os.path.isdir(source) else Path(source).parent)
+    else:
+        folder = new_folder(args.out, default) if RANK == 0 else None
+        if WORLD > 1:
+            told = [folder]
+            dist.broadcast_object_list(told)
+            folder = told[0]
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
-    signals = train(model, ema, task, s, folder, checkpoint, args.minutes)
+    number = train(model, ema, task, s, folder, checkpoint, args.minutes, min(100, args.test_puzzles or 100))
     print(f"\nsaved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
-    if signals:
-        return 128 + signals[0]
+    if number:
+        return 128 + number
     right = report(ema, task, test, s)
     last_wrong = (~right * torch.arange(1, s["N_sup"] + 1)).amax(1)  # the step after which it was wrong for the last time
     index = (last_wrong * right[:, -1] + right[:, -1]).argmax().item()
@@ -512,6 +647,8 @@ def main(argv=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
+    if RANK:
+        sys.stdout = open(os.devnull, "w")  # one process speaks for all
     try:
         return run(parse(argv))
     except KeyboardInterrupt:
@@ -526,12 +663,19 @@ def main(argv=None):
     except OSError as error:  # a path that is no path
         code, why = 2, error
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        if out_of_memory(error):
+            code, why = 1, "out of memory; a lower --batch-size needs less, and so does a lower --hidden-size"
+        elif RANK:
+            code, why = 1, f"process {RANK}: {str(error).splitlines()[0]}"  # such as: another process has gone
+        else:
             raise
-        code, why = 1, "out of memory; a lower --batch-size needs less, and so does a lower --hidden-size"
-    print(f"train.py: {why}", file=sys.stderr)
+    if not RANK or code == 1:
+        print(f"train.py: {why}", file=sys.stderr)
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    sys.exit(code)

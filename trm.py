@@ -127,11 +127,13 @@ class PuzzleRows(nn.Module):
         return rows
 
     @torch.no_grad()
-    def sign_sgd(self, lr, weight_decay):
-        """row * (1 - lr * weight_decay) - lr * sign(summed gradient), for the distinct rows of the last batch."""
-        shares = (self.ids[:, None] == self.ids).to(self.rows.dtype)  # (B, B): who shares a row with whom
-        sign = (shares @ self.leaf.grad).sign()  # (B, D); sharers get the same sum and write the same row below
-        self.rows[self.ids] = self.rows[self.ids] * (1 - lr * weight_decay) - lr * sign
+    def sign_sgd(self, lr, weight_decay, gather=lambda tensor: tensor):
+        """row * (1 - lr * weight_decay) - lr * sign(summed gradient), for the distinct rows of the last batch. gather:
+        where several processes train, what joins a tensor (B, ...) of each."""
+        ids, gradient = gather(self.ids), gather(self.leaf.grad)  # (B,), (B, D)
+        shares = (ids[:, None] == ids).to(gradient.dtype)  # (B, B): who shares a row with whom
+        sign = (shares @ gradient).sign()  # (B, D); sharers get the same sum and write the same row below
+        self.rows[ids] = self.rows[ids] * (1 - lr * weight_decay) - lr * sign
 
 
 # ---- the end of the shared blocks ---------------------------------------------------------------------------
