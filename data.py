@@ -123,6 +123,28 @@ class FromCsv:
         pick = torch.randint(len(train["inputs"]), (size,), device=device)
         return self.augment({name: part[pick] for name, part in train.items()})
 
+    @classmethod
+    def augment(cls, batch):
+        """Each puzzle seen through a symmetry drawn at random; "inputs" and "labels" come out as int64."""
+        return cls.seen(batch, *cls.symmetries(*batch["inputs"].shape, batch["inputs"].device))
+
+    @staticmethod
+    def seen(batch, tokens, cells):
+        """Puzzles through a symmetry each: tokens (B, V), what a token becomes; cells (B, S), which cell comes to stand
+        here."""
+        look = {name: tokens.gather(1, batch[name].long().gather(1, cells)) for name in ("inputs", "labels") if name in batch}
+        return {**batch, **look}
+
+    @classmethod
+    def views(cls, puzzles, count):
+        """`count` views in a row of each puzzle, the first as it is, the others through symmetries drawn at random. Returns
+        them, (N * count, ...), and a function that turns answers to them back, (N * count, S) -> the same."""
+        puzzles = {name: part.repeat_interleave(count, 0) for name, part in puzzles.items()}
+        tokens, cells = cls.symmetries(*puzzles["inputs"].shape, puzzles["inputs"].device)
+        tokens[::count], cells[::count] = (torch.arange(part.shape[1], device=part.device) for part in (tokens, cells))
+        return cls.seen(puzzles, tokens, cells), lambda answers: torch.zeros_like(answers).scatter(
+            1, cells, tokens.argsort(1).gather(1, answers))
+
     @staticmethod
     def title(puzzle):
         """More to say of a puzzle than its number: nothing."""
@@ -176,9 +198,9 @@ class Sudoku(FromCsv):
         return question, answer
 
     @staticmethod
-    def augment(batch):
-        """Rename the digits; permute bands and rows inside a band, stacks and columns inside a stack; transpose."""
-        size, device = len(batch["inputs"]), batch["inputs"].device
+    def symmetries(size, length, device):
+        """Rename the digits; permute bands and rows inside a band, stacks and columns inside a stack; transpose: `size`
+        times at random, as (B, 11) tokens and (B, 81) cells."""
 
         def shuffle(*shape):  # random permutations of the last axis
             return torch.rand(size, *shape, device=device).argsort(-1)
@@ -189,8 +211,7 @@ class Sudoku(FromCsv):
         digit = torch.cat((torch.arange(2, device=device).expand(size, 2), 2 + shuffle(9)), dim=1)  # (B, 11)
         cell = 9 * lines()[:, :, None] + lines()[:, None, :]  # (B, 9, 9): which cell comes to stand here
         flip = torch.rand(size, 1, 1, device=device) < 0.5
-        cell = torch.where(flip, cell.transpose(1, 2), cell).flatten(1)  # (B, 81)
-        return {name: digit.gather(1, part.long().gather(1, cell)) for name, part in batch.items()}
+        return digit, torch.where(flip, cell.transpose(1, 2), cell).flatten(1)
 
     @classmethod
     def parse(cls, text, device="cpu"):
@@ -284,14 +305,13 @@ class Maze(FromCsv):
                path, "what the answer marks is not a shortest path from S to G")
         return question, answer
 
-    @staticmethod
-    def augment(batch):
-        """One of the 8 symmetries of the square each: flip the rows, flip the columns, transpose."""
-        size, length = batch["inputs"].shape
-        grid = torch.arange(length, device=batch["inputs"].device).view(int(length**0.5), -1)
+    @classmethod
+    def symmetries(cls, size, length, device):
+        """One of the 8 symmetries of the square each: flip the rows, flip the columns, transpose; the tokens stay."""
+        grid = torch.arange(length, device=device).view(int(length**0.5), -1)
         views = torch.stack([side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]).flatten(1)  # (8, S)
-        cell = views[torch.randint(8, (size,), device=grid.device)]  # (B, S): which cell comes to stand here
-        return {name: part.long().gather(1, cell) for name, part in batch.items()}
+        tokens = torch.arange(cls.vocab_size, device=device).repeat(size, 1)
+        return tokens, views[torch.randint(8, (size,), device=device)]
 
     def parse(self, text, device="cpu"):
         """A user's own maze, row by row, '.' or ' ' for an open cell -> {"inputs": (1, S)}. Raises BadInput."""
@@ -587,6 +607,13 @@ class Arc:
             parts.append({"inputs": inputs, "labels": labels, "ids": rows, "test": has})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
+    def views(self, puzzles, count):
+        """Those of the puzzles that show a test through one of the first `count` views of its task (one alone stays). They are the training's views, each with its row; `summary` turns the answers back."""
+        task = torch.tensor([number for number, _, _ in self.tests["test"]], device=self.first_row.device)
+        kept = puzzles["ids"] - self.first_row[task[puzzles["test"]]] < count
+        kept |= len(kept) == 1
+        return {name: part[kept] for name, part in puzzles.items()}, lambda answers: answers
+
     def title(self, puzzle):
         """Where a puzzle of the test split comes from, as text."""
         number, k, _ = self.tests["test"][puzzle["test"]]
@@ -612,16 +639,17 @@ class Arc:
             grid = turn_back(crop(answer), self.turns[row].item())
             grid = back[row][grid].astype(np.uint8)
             votes.setdefault(test, {}).setdefault((grid.shape, grid.tobytes()), []).append(p)
-        solved = {}
+        solved, known, hits = {}, 0, 0
         for test, found in votes.items():
             number, _, (_, output) = self.tests["test"][test]
             if output is not None:
                 ranked = sorted(found, key=lambda grid: (len(found[grid]), np.mean(found[grid])), reverse=True)
+                known, hits = known + 1, hits + ((output.shape, output.tobytes()) in found)
                 hit = [(output.shape, output.tobytes()) in ranked[:k] for k in (1, 2)]
                 solved.setdefault(number, []).append(hit)
         one, two = sum((np.mean(hits, axis=0) for hits in solved.values()), np.zeros(2))
         return (f"the vote of all views: of {len(solved)} tasks {one:g} solved with one guess (pass@1), "
-                f"{two:g} with two (pass@2)\n")
+                f"{two:g} with two (pass@2); an oracle finds the output of {hits} of {known} tests among the answers\n")
 
     @staticmethod
     def wrong(inputs, answer, labels=None):

@@ -378,14 +378,78 @@ def test_evaluation_counts_whole_puzzles_and_ignores_what_is_not_supervised():
     batch = puzzles(5, 0)
     carry, answers = model.initial_carry(5), []
     for _ in range(3):
+        before = carry
         carry, logits, halt_logits = model(carry, batch["inputs"])
         answers.append(logits.argmax(-1))
     batch["labels"] = answers[1].clone()  # right after two steps, and wherever another step says the same
-    right, halts, last, sure = train.evaluate(model, batch, N_sup=3, batch_size=2)
-    assert right.equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 1].all()
-    assert right.shape == halts.shape == (5, 3) and not halts.any()
-    assert last.equal(answers[2])
-    torch.testing.assert_close(sure, halt_logits[:, 0].sigmoid())  # a batch of another size rounds otherwise
+    right, halts, sure, change, made, last = train.evaluate(model, batch, N_sup=3, batch_size=2)
+    assert right[:, 0].equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 0, 1].all()
+    assert right.shape == halts.shape == sure.shape == change.shape == (5, 1, 3) and not halts.any()
+    assert last[:, 0].equal(answers[2].to(torch.uint8)) and (made == 3).all()
+    torch.testing.assert_close(sure[:, 0, 2], halt_logits[:, 0].sigmoid())  # a batch of another size rounds otherwise
+    moved = sum((new - old).flatten(1).square().sum(1) for new, old in zip(carry, before))
+    torch.testing.assert_close(change[:, 0, 2], (moved / sum(z.flatten(1).square().sum(1) for z in carry)).sqrt())
+
+
+def test_a_puzzle_leaves_when_one_of_its_trajectories_is_sure_and_makes_room(monkeypatch):
+    model, batch = small("trm"), puzzles(7 * 3, 0)
+    seen, forward = [], model.forward
+
+    def watched(carry, inputs, ids=None):
+        seen.append(len(inputs))
+        return forward(carry, inputs, ids)
+
+    model.forward = watched
+    right, _, sure, change, made, answers = train.evaluate(model, batch, 6, 4, K=3)
+    assert sum(seen) == 7 * 3 * 6 and set(seen[:-6]) == {4} and seen[-6:] == [1] * 6
+    limit, seen[:] = sure.flatten(1).amax(1).quantile(0.5).item(), []
+    few = train.evaluate(model, batch, 6, 4, K=3, halt=limit)
+    assert sum(seen) == few[4].sum() < 7 * 3 * 6 and set(seen) <= {1, 2, 3, 4} and seen.count(4) > len(seen) / 2
+    for n in range(7):
+        reached = (few[2][n] >= limit).any()
+        assert reached == (sure[n] >= limit - 1e-6).any()
+        assert reached or (few[4][n] == 6).all()
+        for k in range(3):
+            m = few[4][n, k].item()
+            assert m or (few[2][n, :k] >= limit).any()  # an earlier one was sure before this one could start
+            if m:  # as in the full run as far as it went, and then as it was
+                torch.testing.assert_close(few[2][n, k, :m], sure[n, k, :m])
+                assert (few[2][n, k, m:] == few[2][n, k, m - 1]).all() and few[0][n, k, :m].equal(right[n, k, :m])
+                assert reached or few[5][n, k].equal(answers[n, k])
+        if reached:  # all of its trajectories that have begun leave after the same call
+            assert few[4][n].max() < 6 or few[2][n, :, 5].max() >= limit
+
+
+def test_noise_makes_trajectories_differ_and_no_noise_leaves_them_alike():
+    model, batch = small("trm"), {name: part.repeat_interleave(4, 0) for name, part in puzzles(2, 0).items()}
+    torch.manual_seed(0)
+    _, _, still, *_ = train.evaluate(model, batch, 3, 8, K=4)
+    _, _, noisy, *_ = train.evaluate(model, batch, 3, 8, K=4, noise=0.1)
+    assert (still - still[:, :1]).abs().max() < 1e-6 < (noisy - noisy[:, :1]).abs()[:, 1:].amin()
+    steps = [halts for _, halts in train.refine(model, batch, 3, noise=0.1)]
+    assert (steps[0][0] - steps[0][1:4]).abs().min() > 0
+
+
+def test_views_are_turned_back(sudoku, mazes):
+    torch.manual_seed(0)
+    for task in (sudoku, mazes["small"]):
+        few = {name: part[:20] for name, part in task.splits["test"].items()}
+        seen, back = task.views(few, 5)
+        for name in ("inputs", "labels"):
+            assert back(seen[name].long()).equal(few[name].repeat_interleave(5, 0).long())
+            assert seen[name][::5].equal(few[name].long()) and not seen[name][1::5].equal(few[name].long())
+    seen, _ = sudoku.views({"inputs": sudoku.splits["test"]["inputs"][:1], "ids": torch.tensor([3])}, 4)
+    assert seen["ids"].tolist() == [3] * 4 and "labels" not in seen
+
+
+def test_arcs_rollouts_are_its_views(arc):
+    test = arc.splits["test"]
+    seen, back = arc.views(test, 3)
+    view = test["ids"] - arc.first_row[[arc.tests["test"][i][0] for i in test["test"].tolist()]]
+    assert len(seen["ids"]) == (view < 3).sum() < len(view) and seen["ids"].equal(test["ids"][view < 3])
+    assert (seen["test"].bincount() == 3).all()
+    last = {name: part[-1:] for name, part in test.items()}
+    assert arc.views(last, 1)[0]["ids"].equal(last["ids"])
 
 
 def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
@@ -419,7 +483,7 @@ def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
     slots = fresh()
     for _ in range(250):
         slots, _, _ = train.train_step(model, optimizer, slots, fresh(), N_sup=8)
-    right, halts, _, _ = train.evaluate(model, unseen, 8, 100)
+    right, halts, *_ = (table[:, 0] for table in train.evaluate(model, unseen, 8, 100))
     assert right[:, -1].float().mean() >= 0.95
     sure = halts[:, -1]
     assert sure.float().mean() > 0.5 and right[sure, -1].float().mean() > 0.95  # it knows when it is right
@@ -1563,14 +1627,72 @@ def test_learning_rate_rises_then_falls_to_nothing():
     assert {train.schedule(step, dict(s, decay=0)) for step in range(4, 20)} == {1}
 
 
+PLAIN = dict(N_sup=3, batch_size=1, rollouts=None, noise=0.0, halt=None)
+
+
 def test_report_counts_learned_halting_at_the_step_where_it_stops(capsys, monkeypatch):
-    right = torch.tensor([[False, True, True], [True, False, True], [False, False, False], [False, False, True]])
-    halts = torch.tensor([[False, True, True], [False, True, False], [True, False, False], [False, False, False]])
-    monkeypatch.setattr(train, "evaluate", lambda *_: (right, halts, torch.zeros(4, 81), torch.zeros(4)))
-    assert train.report(None, Sudoku, {"labels": torch.ones(4, 81)}, dict(N_sup=3, batch_size=1)).equal(right)
+    right = torch.tensor([[False, True, True], [True, False, True], [False, False, False], [False, False, True]])[:, None]
+    halts = torch.tensor([[False, True, True], [False, True, False], [True, False, False], [False, False, False]])[:, None]
+    change = torch.tensor([4.0, 2.0, 1.0, 0.5])[:, None, None] * torch.tensor([1.0, 0.5, 0.25])
+    monkeypatch.setattr(train, "evaluate", lambda *_: (
+        right, halts.clone(), torch.zeros(4, 1, 3), change, torch.full((4, 1), 3), torch.zeros(4, 1, 81)))
+    test = {"inputs": torch.ones(4, 81), "labels": torch.ones(4, 81)}
+    assert train.report(None, Sudoku, test, PLAIN).equal(right[:, 0])
     out = capsys.readouterr().out  # stops after 2, 2, 1 and 3 steps: right, wrong, wrong, right
     assert re.search(r"with learned halting +50.0% +after 2.0 steps", out)
     assert re.search(r"exact accuracy +25.0% +25.0% +75.0%$", out, re.M)
+    assert re.search(r"state moves, solved +2.0000 +2.0000 +0.5417$", out, re.M)
+    assert re.search(r"state moves, unsolved +1.8333 +0.5833 +0.2500$", out, re.M)
+
+
+def test_report_compares_the_rules_that_choose_among_trajectories(capsys, monkeypatch):
+    right = torch.tensor([[[0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 1]]]).bool()
+    sure = torch.tensor([[[0.1, 0.9, 0.2], [0.3, 0.2, 0.4]], [[0.2, 0.1, 0.1], [0.1, 0.3, 0.1]], [[0, 0, 0], [0.1, 0.2, 0.3]]])
+    change = torch.tensor([[[3.0, 3.0, 3.0], [1.0, 1.0, 1.0]], [[1.0, 2.0, 3.0], [1.5, 1.0, 1.0]], [[9.0, 0, 0], [1.0, 1.0, 1.0]]])
+    monkeypatch.setattr(train, "evaluate", lambda *_: (
+        right, right.clone(), sure, change, torch.tensor([[2, 3], [3, 3], [0, 1]]), torch.zeros(3, 2, 81)))
+    test = {"inputs": torch.ones(3, 81, dtype=torch.long), "labels": torch.ones(3, 81, dtype=torch.long)}
+    train.report(None, Sudoku, test, dict(PLAIN, rollouts=2, halt=0.5))
+    out = capsys.readouterr().out
+    assert re.search(r"one trajectory, mean +16.7% +33.3% +33.3%$", out, re.M)
+    # the surest so far: right at step 1 of puzzle 2; at step 2 puzzle 1's first trajectory, and it stays the surest
+    assert re.search(r"the surest +33.3% +66.7% +66.7%$", out, re.M)
+    # the stillest: on the mean of up to four steps
+    assert re.search(r"the stillest +33.3% +33.3% +66.7%$", out, re.M)
+    assert re.search(r"an oracle \(pass@K\) +33.3% +66.7% +66.7%$", out, re.M)
+    assert "left when 0.5 sure: 4.0 of 6 steps made a puzzle" in out and "learned halting" not in out
+
+
+def test_think_wider_from_the_command_line(here):
+    assert call("--model", "trm", *TINY, "--data", "few", "--steps", 2, "--out", "run")[0] == 0
+    for flags in ([], ["--noise", 0.1], ["--halt", 0.5]):
+        code, out, _ = call("--eval", "run", "--test-puzzles", 5, "--N_sup", 8, "--rollouts", 3, *flags)
+        assert code == 0 and "\n5 test puzzles" in out and "an oracle (pass@K)" in out and ("left when" in out) == ("--halt" in flags)
+        code, out, _ = call("--watch", "run", "--puzzle", QUESTION, "--rollouts", 3, *flags)
+        assert code == 0 and re.search(r"trajectory [123] of 3, the surest of all at its step [123]\n", out)
+        assert QUESTION[:3] in out.split("------")[0].replace(" ", "")
+    torch.manual_seed(0)
+    assert call("--model", "trm", "--task", "arc", *SMALL, "--steps", 1, "--out", "arc")[0] == 0
+    code, out, _ = call("--eval", "arc", "--rollouts", 1, "--N_sup", 1)
+    assert code == 0 and "\n51 test puzzles" in out and "an oracle finds the output of 0 of 51 tests" in out
+    code, out, _ = call("--eval", "arc", "--rollouts", 2, "--noise", 0.1, "--N_sup", 1, "--test-puzzles", 51)
+    assert code == 0 and "\n51 test puzzles" in out and "one trajectory, mean" in out
+
+
+def test_watch_shows_the_surest_trajectory_up_to_its_surest_step(capsys, monkeypatch, sudoku):
+    puzzle = {name: part[:1] for name, part in sudoku.splits["test"].items()}
+    torch.manual_seed(3)
+    views, _ = sudoku.views(puzzle, 3)
+    right, wrong = F.one_hot(views["labels"], 11).float(), F.one_hot(views["inputs"], 11).float()
+    logits = [wrong, wrong, wrong, wrong]
+    logits[1] = torch.stack((wrong[0], right[1], wrong[2]))
+    halts = [torch.tensor([[0.0], [1.0], [0.5]]), torch.tensor([[0.0], [9.0], [0.5]]), torch.tensor([[5.0], [1.0], [0.5]])]
+    monkeypatch.setattr(train, "refine", lambda *_: zip(logits, halts))
+    torch.manual_seed(3)
+    train.watch(None, sudoku, puzzle, dict(PLAIN, rollouts=3), "a puzzle")
+    out = capsys.readouterr().out
+    assert "a puzzle; trajectory 2 of 3, the surest of all at its step 2" in out and "step 2: 100% sure" in out
+    assert "\nsolved; no cell changed after step 2 of 3" in out and "step 3" not in out
 
 
 def test_train_step_updates_the_puzzle_rows_and_keeps_ids_with_their_puzzles():

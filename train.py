@@ -157,27 +157,72 @@ def exploration(size, N_sup, explore, device="cpu"):
 
 
 @torch.no_grad()
-def refine(model, puzzles, N_sup):
-    """The N_sup loop without learning: yields logits (B, S, V) and halting logits after each refinement step."""
+def refine(model, puzzles, N_sup, noise=0.0):
+    """The N_sup loop without learning: yields logits (B, S, V) and halting logits after each refinement step. noise: the
+    standard deviation of what is added to the carry before each."""
     carry = first_carry(model, puzzles["inputs"])
     for _ in range(N_sup):
+        if noise:
+            carry = tuple(z + noise * torch.randn_like(z) for z in carry)
         carry, logits, halt_logits = model(carry, puzzles["inputs"].long(), puzzles.get("ids"))
         yield logits, halt_logits
 
 
-def evaluate(model, puzzles, N_sup, batch_size):
-    """Which puzzles are right, and which the model would stop at, after each refinement step, both (N, N_sup) bool;
-    the last answers, (N, S) tokens; how sure the model is of them, (N,), the halting logits as probabilities."""
-    count, found = len(puzzles["inputs"]), []
-    share = torch.arange(-(-count // WORLD) * WORLD)[RANK::WORLD] % count  # several processes: as many puzzles for each
-    for part in share.to(puzzles["inputs"].device).split(max(1, batch_size // WORLD)):
-        batch, right, halts = {k: v[part] for k, v in puzzles.items()}, [], []
-        for logits, halt_logits in refine(model, batch, N_sup):
-            right.append(all_right(logits, batch["labels"]))
-            halts.append(model.halts(halt_logits))
-        found.append((torch.stack(right, 1), torch.stack(halts, 1), logits.argmax(-1), halt_logits[:, 0].sigmoid()))
-    whole = (gather(torch.cat(part)) for part in zip(*found))  # (WORLD * N / WORLD, ...), process by process
-    return [part.unflatten(0, (WORLD, -1)).transpose(0, 1).flatten(0, 1)[:count].cpu() for part in whole]
+def spread(task, puzzles, s):
+    """The trajectories of each puzzle, `rollouts` in a row: it is seen through as many symmetries, or, where `noise` is to
+    make the difference, as often as it is. Returns (N * K, ...) puzzles, K, and what turns their answers back."""
+    count = s["rollouts"]
+    if s["noise"]:
+        return {name: part.repeat_interleave(count or 1, 0) for name, part in puzzles.items()}, count or 1, lambda answers: answers
+    if count is None:
+        return puzzles, 1, lambda answers: answers
+    seen, back = task.views(puzzles, count)
+    return seen, max(1, len(seen["inputs"]) // len(puzzles["inputs"])), back
+
+
+@torch.no_grad()
+def evaluate(model, puzzles, N_sup, batch_size, K=1, noise=0.0, halt=2.0):
+    """The same loop for many puzzles, `batch_size` trajectories at a time, K in a row of each puzzle: (N * K, ...).
+
+    noise: the standard deviation of what is added to the carry before each step. halt: a puzzle leaves, and makes room for
+    the next, when one of its trajectories is as sure as this that its answer is right (0 to 1; 2 for never). Returns
+    - right, halts, sure, change (N, K, N_sup): after each step (what has left stays as it was): which answers are right,
+      where the model would stop, the halting logit as a probability, |state - state before| / |state|;
+    - made (N, K): how many steps; answers (N, K, S): the last ones.
+    """
+    N, (total, S), device = len(puzzles["inputs"]) // K, puzzles["inputs"].shape, puzzles["inputs"].device
+    share = torch.arange(-(-N // WORLD) * WORLD, device=device)[RANK::WORLD] % N  # as many puzzles for each process
+    queue = (K * share[:, None] + torch.arange(K, device=device)).flatten()
+    right, halts, sure, change = (torch.zeros(total, N_sup, dtype=dtype, device=device)
+                                  for dtype in (torch.bool, torch.bool, torch.float32, torch.float32))
+    made, answers = torch.zeros(total, dtype=torch.long, device=device), torch.zeros(total, S, dtype=torch.uint8, device=device)
+    surest, at = torch.zeros(N, device=device), queue[:0]  # at: the trajectories in the batch, as numbers from 0 to N * K
+    z_H, z_L = first_carry(model, puzzles["inputs"][at])
+    while True:
+        while len(queue) and len(at) < max(1, batch_size // WORLD):
+            come, queue = queue.tensor_split([max(1, batch_size // WORLD) - len(at)])
+            come = come[surest[come // K] < halt]
+            at = torch.cat((at, come))
+            z_H, z_L = (torch.cat(z) for z in zip((z_H, z_L), first_carry(model, puzzles["inputs"][come])))
+        if not len(at):
+            break
+        if noise:
+            z_H, z_L = (z + noise * torch.randn_like(z) for z in (z_H, z_L))
+        batch = {name: part[at] for name, part in puzzles.items()}
+        carry, logits, halt_logits = model((z_H, z_L), batch["inputs"].long(), batch.get("ids"))
+        step = made[at]
+        right[at, step], halts[at, step] = all_right(logits, batch["labels"]), model.halts(halt_logits)
+        sure[at, step], answers[at] = halt_logits[:, 0].sigmoid(), logits.argmax(-1).to(torch.uint8)
+        moved, size = (sum(part.float().square().sum((1, 2)) for part in parts)
+                       for parts in ((carry[0] - z_H, carry[1] - z_L), carry))
+        change[at, step], made[at] = (moved / size).sqrt(), step + 1
+        surest.scatter_reduce_(0, at // K, sure[at, step], "amax")
+        stays = (step + 1 < N_sup) & (surest[at // K] < halt)
+        at, z_H, z_L = at[stays], carry[0][stays], carry[1][stays]
+    last = torch.minimum(torch.arange(N_sup, device=device), (made[:, None] - 1).clamp(0))  # the last step until this one
+    tables = [table.gather(1, last) for table in (right, halts, sure, change)] + [made, answers]
+    mine = [table.unflatten(0, (N, K))[share] for table in tables]
+    return [gather(table).unflatten(0, (WORLD, -1)).transpose(0, 1).flatten(0, 1)[:N].cpu() for table in mine]
 
 
 def gather(tensor):
@@ -203,35 +248,61 @@ def exact(right):
 
 
 def report(model, task, puzzles, s):
-    """Print exact accuracy by refinement steps, and with learned halting. Returns what was right, (N, N_sup)."""
-    start = time.time()
-    right, halts, answers, sure = evaluate(model, puzzles, s["N_sup"], s["batch_size"])
-    halts[:, -1] = True  # the N_sup-th step always halts
-    stop = halts.int().argmax(1, keepdim=True)  # (N, 1): the first step at which the model would stop
-    known = (puzzles["labels"] != 0).any(1).cpu()  # an ARC test may come without its output: predicted, not scored
-    halted = 100 * right.gather(1, stop)[known].float().mean()
+    """Print exact accuracy by refinement steps; with rollouts also what choosing among K trajectories gains, and what it
+    misses. Returns what was right in the first trajectory, (N, N_sup)."""
+    start, N_sup = time.time(), s["N_sup"]
+    seen, K, _ = spread(task, puzzles, s)
+    halt = s["halt"] or 2.0
+    right, halts, sure, change, made, answers = evaluate(model, seen, N_sup, s["batch_size"], K, s["noise"], halt)
+    labels = seen["labels"][::K].cpu()
+    known = (labels != 0).any(1)  # an ARC test may come without its output: predicted, not scored
     print(f"\n{known.sum():,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
-    print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
-    print("  exact accuracy         " + exact(right[known]))
-    print(f"  with learned halting   {halted:6.1f}%  after {stop[known].float().mean() + 1:.1f} steps on average")
-    print(task.summary(puzzles, answers.numpy(), sure), end="")
-    return right & known[:, None]
+    print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(N_sup)))
+
+    def row(name, figure, form="6.1f", unit="%"):  # of a figure that is nan, a mean of nothing, only a dash
+        figures = [figure(n).item() for n in shown_steps(N_sup)]
+        print(f"  {name:22s} " + " ".join(f"{f:{form}}{unit}" if f == f else f"{'-':>7}" for f in figures))
+
+    def where_highest(right, figure):  # both (N, K, n) -> the share of puzzles that are right there, in percent
+        return 100 * right.flatten(1).gather(1, figure.flatten(1).argmax(1, keepdim=True))[known].float().mean()
+
+    row("exact accuracy" if K == 1 else "one trajectory, mean", lambda n: 100 * right[known, :, n - 1].float().mean())
+    if K > 1:
+        row("the surest", lambda n: where_highest(right[:, :, :n], sure[:, :, :n]))
+        row("the stillest", lambda n: where_highest(right[:, :, n - 1], -change[:, :, max(0, n - 4) : n].mean(2)))
+        row("an oracle (pass@K)", lambda n: 100 * right[:, :, n - 1].any(1)[known].float().mean())
+    for name, which in (("solved", right), ("unsolved", ~right)):
+        row(f"state moves, {name}", lambda n: change[:, :, n - 1][which[:, :, n - 1] & known[:, None]].mean(), "7.4f", "")
+    halts[:, :, -1] = True  # the N_sup-th step always halts
+    stop = halts.int().argmax(2, keepdim=True)  # (N, K, 1): the first step at which the model would stop
+    if s["halt"]:
+        print(f"  left when {s['halt']:g} sure: {made[known].sum(1).float().mean():.1f} of {K * N_sup} steps made a puzzle")
+    elif K == 1:
+        print(f"  with learned halting   {100 * right.gather(2, stop)[known].float().mean():6.1f}%"
+              f"  after {stop[known].float().mean() + 1:.1f} steps on average")
+    print(task.summary(seen, answers.flatten(0, 1).numpy(), sure[:, :, -1].flatten()), end="")
+    return (right & known[:, None, None])[:, 0]
 
 
 def watch(model, task, puzzle, s, title):
-    """Print one puzzle ({"inputs": (1, S), maybe "labels"}) and the answer after each step that changed it."""
+    """Print one puzzle ({"inputs": (1, S), maybe "labels"}) and the answer after each step that changed it; with rollouts
+    that of the trajectory that was surest, up to the step where it was."""
     inputs = puzzle["inputs"][0].cpu()
     labels = puzzle["labels"][0].cpu() if "labels" in puzzle else None
+    seen, K, back = spread(task, puzzle, s)
+    steps = [(back(logits.argmax(-1)).cpu(), halt_logits[:, 0].sigmoid().cpu()) for logits, halt_logits in
+             refine(model, seen, s["N_sup"], s["noise"])]
+    k, end = divmod(torch.stack([sure for _, sure in steps], 1).argmax().item(), s["N_sup"]) if K > 1 else (0, s["N_sup"] - 1)
     frames, before, changes, colour = [("the puzzle", task.picture(inputs, inputs))], inputs, 0, data.colours_work()
-    for step, (logits, halt_logits) in enumerate(refine(model, puzzle, s["N_sup"]), start=1):
-        answer = logits[0].argmax(-1).cpu()
-        if step == 1 or (answer != before).any():
-            sure = 100 * halt_logits[0, 0].sigmoid()  # of being right: what the halting head says
-            frames.append((f"step {step}: {sure:.0f}% sure", task.picture(inputs, answer, before, labels, colour)))
+    for step, (answers, sure) in enumerate(steps[: end + 1], start=1):
+        answer = answers[k]
+        if step == 1 or (answer != before).any():  # sure: of being right, as the halting head says
+            frames.append((f"step {step}: {100 * sure[k]:.0f}% sure", task.picture(inputs, answer, before, labels, colour)))
             changes = step
         before = answer
     meaning = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
-    print(f"\n{title}\n{data.LEGEND[colour]}{meaning}\n\n{data.side_by_side(frames)}")
+    which = f"; trajectory {k + 1} of {K}, the surest of all at its step {end + 1}" if K > 1 else ""
+    print(f"\n{title}{which}\n{data.LEGEND[colour]}{meaning}\n\n{data.side_by_side(frames)}")
     wrong = task.wrong(inputs, before, labels)
     verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
     print(f"{verdict}; no cell changed after step {changes} of {s['N_sup']}")
@@ -401,7 +472,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
                 total = gather(sums[None]).mean(0)
                 loss, right = (total[1:] / total[0]).tolist()
                 sums.zero_()
-                valid, *_ = evaluate(ema, validation, s["N_sup"], s["batch_size"])
+                valid = evaluate(ema, validation, s["N_sup"], s["batch_size"])[0][:, 0]
                 seconds = time.time() - start
                 log.append([step, round(seconds, 1), round(loss, 4), round(right, 4)]
                            + [round(valid[:, n - 1].float().mean().item(), 4) for n in shown_steps(s["N_sup"])])
@@ -512,6 +583,11 @@ def parse(argv):
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
     add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on for CUDA)")
     add("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-TASK-SCALE, then -2, -3, ...)")
+    add("--rollouts", type=whole, metavar="K", help="at evaluation, K trajectories a puzzle, which is seen through K symmetries "
+                                                    "(default 1; ARC: all views that a task was trained with)")
+    add("--noise", type=number(float, 0, 1e9), default=0.0, help="with --rollouts: no symmetries, but noise of this size on "
+                                                                 "the carry before each refinement step")
+    add("--halt", type=number(float, 0, 1), metavar="P", help="at evaluation, be done with a puzzle when the model is this sure")
     mode = parser.add_mutually_exclusive_group().add_argument
     mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
     mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
@@ -601,10 +677,11 @@ def run(args):
     ema = copy.deepcopy(model).requires_grad_(False)  # the moving average of the weights: what is evaluated
     ema.puzzles = model.puzzles  # the puzzle rows are not averaged
     test = {k: v[: args.test_puzzles] for k, v in task.splits["test"].items()}
+    spent = {**s, "rollouts": args.rollouts, "noise": args.noise, "halt": args.halt}  # at evaluation
 
     def watch_test(index, why=""):
         puzzle = {k: v[index : index + 1] for k, v in test.items()}
-        watch(ema, task, puzzle, s, f"test puzzle {index + 1}{task.title(puzzle)}{why}")
+        watch(ema, task, puzzle, spent, f"test puzzle {index + 1}{task.title(puzzle)}{why}")
 
     print(f"{s['model'].upper()} on {s['task']}, {s['scale']}: hidden size {s['hidden_size']}, layers {s['layers']}, "
           f"{s.get('mixer', 'attention')}, T_H {s['T_H']}, T_L {s['T_L']}, N_sup {s['N_sup']}\n"
@@ -617,11 +694,11 @@ def run(args):
                 checkpoint["ema"]["puzzles.rows"] = checkpoint["ema"]["puzzles.rows"][task.their_ids]
             ema.load_state_dict(checkpoint["ema"])
         if own:
-            watch(ema, task, own, s, f"your puzzle{task.title(own)}")
+            watch(ema, task, own, spent, f"your puzzle{task.title(own)}")
         elif args.watch is not None:
             watch_test(torch.randint(len(test["inputs"]), ()).item())
         else:
-            report(ema, task, test, s)
+            report(ema, task, test, spent)
         return 0
     if args.resume:
         folder = Path(source if os.path.isdir(source) else Path(source).parent)
@@ -636,7 +713,7 @@ def run(args):
     print(f"\nsaved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
     if number:
         return 128 + number
-    right = report(ema, task, test, s)
+    right = report(ema, task, test, spent)
     last_wrong = (~right * torch.arange(1, s["N_sup"] + 1)).amax(1)  # the step after which it was wrong for the last time
     index = (last_wrong * right[:, -1] + right[:, -1]).argmax().item()
     watch_test(index, ": of those solved, the one that took longest" if right[index, -1] else "")
