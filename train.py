@@ -439,6 +439,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
+    first, first_step = now, step
     saved = saved_at = number = late = 0
     try:
         save()
@@ -487,6 +488,12 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
                 save()
         if saved < step:
             save()
+    if step > first_step:
+        speed = (step - first_step) * size / (time.time() - first)
+        used = speed * operations(model)
+        say(f"\n{speed:.0f} puzzle steps/s, evaluations included; {used / 1e9:.0f} GFLOP/s" + ("" if device.type != "cuda" else
+            f", {100 * used / WORLD / limit(device)[0]:.1f}% of {limit(device)[1]}; at most "
+            f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of its memory"))
     return number
 
 
@@ -616,6 +623,15 @@ def settings_of(args, checkpoint, free):
     return s
 
 
+def join(device):
+    """Under torchrun: meet the other processes, and return this one's device."""
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
 def pick_device(name):
     """The torch device. Raises BadInput where there is none of the name."""
     if name == "auto":
@@ -641,11 +657,8 @@ def run(args):
             if not getattr(args, flag):
                 raise BadInput(f"--{flag} is needed")
     device = pick_device(args.device)
-    if WORLD > 1 and not dist.is_initialized():
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if WORLD > 1:
+        device = join(device)
     default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
     source = args.out or default if look is None else look
     checkpoint = load(source, RECIPES, args.model, args.task) if look is not None or args.resume else None
@@ -654,14 +667,14 @@ def run(args):
         raise BadInput(f"{source}: a public code's checkpoint, which holds no state of training to go on from")
     free = {"steps", "data"} if look is None else {"N_sup", "batch_size", "data", "seed"}
     s = settings_of(args, checkpoint, free | ({"num_heads", "T_H", "T_L", "prefix_len"} if theirs else set()))
-    if theirs:
+    if theirs and s["task"] == "arc":
+        s["identifiers"] = next(filter(os.path.exists, (Path(folder, "identifiers.json") for folder in
+                                                        (Path(source).parent, place_of(s)))), None)
+        if s["identifiers"] is None:
+            raise BadInput(f"{source}: a public code's ARC checkpoint needs the identifiers.json of its data, beside it or in "
+                           "the folder of --data")
+    elif theirs:
         s["shared_row"] = checkpoint["rows"] == 1
-        if s["task"] == "arc":
-            beside = [Path(folder, "identifiers.json") for folder in (Path(source).parent, place_of(s))]
-            s["identifiers"] = next(filter(os.path.exists, beside), None)
-            if s["identifiers"] is None:
-                raise BadInput(f"{source}: a public code's ARC checkpoint needs the identifiers.json of its data, beside it or "
-                               "in the folder of --data")
     if s["batch_size"] % WORLD:
         raise BadInput(f"--batch-size {s['batch_size']}: {WORLD} processes cannot share it equally")
     task = puzzles_of(s, device)
@@ -710,7 +723,7 @@ def run(args):
             folder = told[0]
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
     number = train(model, ema, task, s, folder, checkpoint, args.minutes, min(100, args.test_puzzles or 100))
-    print(f"\nsaved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
+    print(f"saved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
     if number:
         return 128 + number
     right = report(ema, task, test, spent)
