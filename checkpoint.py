@@ -70,8 +70,8 @@ def published(found, model, task, recipe):
         s["mixer"] = "attention" if mix is None else "mlp"
         if mix is not None:  # its width is that of the whole sequence
             s["prefix_len"] = len(mix) - (81 if task == "sudoku" else 900)
-    return {"settings": {"model": model, "task": task, "scale": "paper", "data": None, "train_puzzles": None, "seed": 0, **s},
-            "ema": weights, "rows": len(rows)}
+    which = {"model": model, "task": task, "scale": "paper", "data": None, "train_puzzles": None, "seed": 0}
+    return {"settings": {**which, **s}, "ema": weights, "rows": len(rows)}
 
 
 def load(path, recipes, model=None, task=None):

@@ -136,12 +136,18 @@ class FromCsv:
         return {**batch, **look}
 
     @classmethod
+    def distinct(cls, count, size, length, device):
+        """Symmetries for `count` views in a row of each puzzle: the first changes nothing, no other is likely to."""
+        tokens, cells = cls.symmetries(size, length, device)
+        tokens[::count], cells[::count] = (torch.arange(part.shape[1], device=device) for part in (tokens, cells))
+        return tokens, cells
+
+    @classmethod
     def views(cls, puzzles, count):
-        """`count` views in a row of each puzzle, the first as it is, the others through symmetries drawn at random. Returns
-        them, (N * count, ...), and a function that turns answers to them back, (N * count, S) -> the same."""
+        """`count` views in a row of each puzzle, the first as it is, the others through symmetries drawn at random.
+        Returns them, (N * count, ...), and a function that turns answers to them back, (N * count, S) -> the same."""
         puzzles = {name: part.repeat_interleave(count, 0) for name, part in puzzles.items()}
-        tokens, cells = cls.symmetries(*puzzles["inputs"].shape, puzzles["inputs"].device)
-        tokens[::count], cells[::count] = (torch.arange(part.shape[1], device=part.device) for part in (tokens, cells))
+        tokens, cells = cls.distinct(count, *puzzles["inputs"].shape, puzzles["inputs"].device)
         return cls.seen(puzzles, tokens, cells), lambda answers: torch.zeros_like(answers).scatter(
             1, cells, tokens.argsort(1).gather(1, answers))
 
@@ -305,13 +311,27 @@ class Maze(FromCsv):
                path, "what the answer marks is not a shortest path from S to G")
         return question, answer
 
+    @staticmethod
+    def turns(length, device):
+        """(8, S): which cell comes to stand where in each of the square's symmetries; the first changes nothing."""
+        grid = torch.arange(length, device=device).view(int(length**0.5), -1)
+        return torch.stack([side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]).flatten(1)
+
     @classmethod
     def symmetries(cls, size, length, device):
         """One of the 8 symmetries of the square each: flip the rows, flip the columns, transpose; the tokens stay."""
-        grid = torch.arange(length, device=device).view(int(length**0.5), -1)
-        views = torch.stack([side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]).flatten(1)  # (8, S)
         tokens = torch.arange(cls.vocab_size, device=device).repeat(size, 1)
-        return tokens, views[torch.randint(8, (size,), device=device)]
+        return tokens, cls.turns(length, device)[torch.randint(8, (size,), device=device)]
+
+    @classmethod
+    def distinct(cls, count, size, length, device):
+        """The symmetries of `count` views in a row of each maze: the first changes nothing, all differ."""
+        if count > 8:
+            raise BadInput(f"--rollouts {count}: a maze has 8 views; --noise makes more trajectories differ")
+        tokens, cells = cls.symmetries(size, length, device)
+        others = 1 + torch.rand(size // count, 7, device=device).argsort(1)
+        which = torch.cat((torch.zeros_like(others[:, :1]), others), dim=1)[:, :count]
+        return tokens, cls.turns(length, device)[which.flatten()]
 
     def parse(self, text, device="cpu"):
         """A user's own maze, row by row, '.' or ' ' for an open cell -> {"inputs": (1, S)}. Raises BadInput."""
@@ -610,9 +630,9 @@ class Arc:
     def views(self, puzzles, count):
         """Those of the puzzles that show a test through one of the first `count` views of its task (one alone stays). They are the training's views, each with its row; `summary` turns the answers back."""
         task = torch.tensor([number for number, _, _ in self.tests["test"]], device=self.first_row.device)
-        kept = puzzles["ids"] - self.first_row[task[puzzles["test"]]] < count
-        kept |= len(kept) == 1
-        return {name: part[kept] for name, part in puzzles.items()}, lambda answers: answers
+        early = puzzles["ids"] - self.first_row[task[puzzles["test"]]] < count
+        early |= len(early) == 1
+        return {name: part[early] for name, part in puzzles.items()}, lambda answers: answers
 
     def title(self, puzzle):
         """Where a puzzle of the test split comes from, as text."""
@@ -648,8 +668,9 @@ class Arc:
                 hit = [(output.shape, output.tobytes()) in ranked[:k] for k in (1, 2)]
                 solved.setdefault(number, []).append(hit)
         one, two = sum((np.mean(hits, axis=0) for hits in solved.values()), np.zeros(2))
-        return (f"the vote of all views: of {len(solved)} tasks {one:g} solved with one guess (pass@1), "
-                f"{two:g} with two (pass@2); an oracle finds the output of {hits} of {known} tests among the answers\n")
+        return (f"the vote of all views: of {len(solved)} tasks {one:g} solved with one guess (pass@1), {two:g} with two "
+                f"(pass@2); an oracle finds the output of {hits} of {known} tests among the answers\n")
+
 
     @staticmethod
     def wrong(inputs, answer, labels=None):

@@ -382,11 +382,12 @@ def test_evaluation_counts_whole_puzzles_and_ignores_what_is_not_supervised():
         carry, logits, halt_logits = model(carry, batch["inputs"])
         answers.append(logits.argmax(-1))
     batch["labels"] = answers[1].clone()  # right after two steps, and wherever another step says the same
-    right, halts, sure, change, made, last = train.evaluate(model, batch, N_sup=3, batch_size=2)
+    found = train.evaluate(model, batch, N_sup=3, batch_size=2)
+    right, halts, sure, change, made, last = (found[name] for name in ("right", "halts", "sure", "change", "made", "answers"))
     assert right[:, 0].equal(torch.stack([(a == answers[1]).all(1) for a in answers], 1)) and right[:, 0, 1].all()
     assert right.shape == halts.shape == sure.shape == change.shape == (5, 1, 3) and not halts.any()
     assert last[:, 0].equal(answers[2].to(torch.uint8)) and (made == 3).all()
-    torch.testing.assert_close(sure[:, 0, 2], halt_logits[:, 0].sigmoid())  # a batch of another size rounds otherwise
+    torch.testing.assert_close(sure[:, 0, 2], halt_logits[:, 0])  # a batch of another size rounds otherwise
     moved = sum((new - old).flatten(1).square().sum(1) for new, old in zip(carry, before))
     torch.testing.assert_close(change[:, 0, 2], (moved / sum(z.flatten(1).square().sum(1) for z in carry)).sqrt())
 
@@ -400,34 +401,37 @@ def test_a_puzzle_leaves_when_one_of_its_trajectories_is_sure_and_makes_room(mon
         return forward(carry, inputs, ids)
 
     model.forward = watched
-    right, _, sure, change, made, answers = train.evaluate(model, batch, 6, 4, K=3)
-    assert sum(seen) == 7 * 3 * 6 and set(seen[:-6]) == {4} and seen[-6:] == [1] * 6
-    limit, seen[:] = sure.flatten(1).amax(1).quantile(0.5).item(), []
+    whole = train.evaluate(model, batch, 6, 4, K=3)
+    assert sum(seen) == 7 * 3 * 6 and set(seen[:-6]) == {4} and seen[-6:] == [1] * 6 and (whole["made"] == 6).all()
+    limit, seen[:] = whole["sure"].sigmoid().flatten(1).amax(1).quantile(0.5).item(), []
     few = train.evaluate(model, batch, 6, 4, K=3, halt=limit)
-    assert sum(seen) == few[4].sum() < 7 * 3 * 6 and set(seen) <= {1, 2, 3, 4} and seen.count(4) > len(seen) / 2
+    assert sum(seen) == few["made"].sum() < 7 * 3 * 6 and set(seen) <= {1, 2, 3, 4} and seen.count(4) > len(seen) / 2
     for n in range(7):
-        reached = (few[2][n] >= limit).any()
-        assert reached == (sure[n] >= limit - 1e-6).any()
-        assert reached or (few[4][n] == 6).all()
-        for k in range(3):
-            m = few[4][n, k].item()
-            assert m or (few[2][n, :k] >= limit).any()  # an earlier one was sure before this one could start
-            if m:  # as in the full run as far as it went, and then as it was
-                torch.testing.assert_close(few[2][n, k, :m], sure[n, k, :m])
-                assert (few[2][n, k, m:] == few[2][n, k, m - 1]).all() and few[0][n, k, :m].equal(right[n, k, :m])
-                assert reached or few[5][n, k].equal(answers[n, k])
-    made = train.evaluate(model, batch, 6, 3, K=3, halt=limit)[4]  # where they begin together, they leave together
+        sure, made = few["sure"][n].sigmoid(), few["made"][n].tolist()
+        reached = (sure[few["made"][n] > 0] >= limit).any()
+        assert reached == (whole["sure"][n].sigmoid() >= limit - 1e-6).any()
+        assert reached or made == [6] * 3
+        for k, m in enumerate(made):
+            assert m or (sure[:k] >= limit).any()  # an earlier one was sure before this one could begin
+            for name in ("sure", "right", "change", "halts") if m else ():  # as far as it went, and then as it was
+                torch.testing.assert_close(few[name][n, k, :m], whole[name][n, k, :m])
+                assert (few[name][n, k, m:] == few[name][n, k, m - 1]).all()
+            assert m < 6 or few["answers"][n, k].equal(whole["answers"][n, k])
+    made = train.evaluate(model, batch, 6, 3, K=3, halt=limit)["made"]  # where they begin together, they leave together
     assert made.equal(made[:, :1].expand(7, 3)) and 1 <= made.min() < made.max() == 6
+    assert (train.evaluate(model, batch, 6, 4, K=3, halt=0.0)["made"].sum(1) <= 3).all()
 
 
 def test_noise_makes_trajectories_differ_and_no_noise_leaves_them_alike():
     model, batch = small("trm"), {name: part.repeat_interleave(4, 0) for name, part in puzzles(2, 0).items()}
     torch.manual_seed(0)
-    _, _, still, *_ = train.evaluate(model, batch, 3, 8, K=4)
-    _, _, noisy, *_ = train.evaluate(model, batch, 3, 8, K=4, noise=0.1)
+    still, noisy = (train.evaluate(model, batch, 3, 8, K=4, noise=noise)["sure"] for noise in (0.0, 0.1))
     assert (still - still[:, :1]).abs().max() < 1e-6 < (noisy - noisy[:, :1]).abs()[:, 1:].amin()
     steps = [halts for _, halts in train.refine(model, batch, 3, noise=0.1)]
     assert (steps[0][0] - steps[0][1:4]).abs().min() > 0
+    model.forward = lambda carry, inputs, ids=None: (tuple(z - z + 1 for z in carry), torch.zeros(8, 5, 7), torch.zeros(8, 1))
+    change = train.evaluate(model, batch, 3, 8, K=4, noise=0.5)["change"]
+    assert (change[:, :, 1:] == 0).all() and (change[:, :, 0] > 0).all()  # of the net's own doing, without the noise
 
 
 def test_views_are_turned_back(sudoku, mazes):
@@ -440,6 +444,18 @@ def test_views_are_turned_back(sudoku, mazes):
             assert seen[name][::5].equal(few[name].long()) and not seen[name][1::5].equal(few[name].long())
     seen, _ = sudoku.views({"inputs": sudoku.splits["test"]["inputs"][:1], "ids": torch.tensor([3])}, 4)
     assert seen["ids"].tolist() == [3] * 4 and "labels" not in seen
+
+
+def test_a_mazes_views_all_differ_and_there_are_eight(mazes):
+    torch.manual_seed(0)
+    few = {name: part[:30] for name, part in mazes["small"].splits["test"].items()}
+    seen, _ = mazes["small"].views(few, 8)
+    for i in range(30):
+        assert len({row.numpy().tobytes() for row in seen["labels"][8 * i : 8 * i + 8]}) == 8
+    firsts = {tuple(mazes["small"].views(few, 2)[0]["inputs"][1].tolist()) for _ in range(80)}
+    assert len(firsts) == 7
+    with pytest.raises(BadInput, match="--rollouts 9: a maze has 8 views"):
+        mazes["small"].views(few, 9)
 
 
 def test_arcs_rollouts_are_its_views(arc):
@@ -483,7 +499,8 @@ def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
     slots = fresh()
     for _ in range(250):
         slots, _, _ = train.train_step(model, optimizer, slots, fresh(), N_sup=8)
-    right, halts, *_ = (table[:, 0] for table in train.evaluate(model, unseen, 8, 100))
+    found = train.evaluate(model, unseen, 8, 100)
+    right, halts = found["right"][:, 0], found["halts"][:, 0]
     assert right[:, -1].float().mean() >= 0.95
     sure = halts[:, -1]
     assert sure.float().mean() > 0.5 and right[sure, -1].float().mean() > 0.95  # it knows when it is right
@@ -1552,7 +1569,7 @@ def test_the_puzzle_shown_at_the_end_took_longest_to_be_right_for_good(here, mon
 def test_the_recipe_reaches_the_loop(here, monkeypatch, model, task):
     step, seen, exploration, explored = train.train_step, [], train.exploration, []
 
-    def watched(model, optimizer, slots, fresh, N_sup, wait, rows):
+    def watched(model, optimizer, slots, fresh, N_sup, wait, rows, forward):
         group = optimizer.param_groups[0]
         seen.append((len(slots["inputs"]), N_sup, group["lr"], group["weight_decay"], rows))
         return step(model, optimizer, slots, fresh, N_sup, wait, rows)
@@ -1589,6 +1606,9 @@ BAD = [
     (f"--model trm --task sudoku --puzzle {QUESTION}", "--puzzle goes with --watch"),
     ("--eval nowhere", "nowhere: No such file"),
     ("--eval wrong/train.csv", "train.csv: not a checkpoint of train.py"),
+    ("--watch run --halt 0.5", "--halt goes with --eval"),
+    ("--bench --data nowhere", "train.csv: No such file"),
+    ("--bench --model hrm --mixer mlp", "--mixer: hrm has no choice of mixer"),
     ("--eval run --watch run", "not allowed with argument --eval"),
     ("--eval run --heads 4", "--heads 4: the checkpoint's run has 2"),
     ("--model hrm --task sudoku --resume", "runs/hrm-sudoku-small: No such file"),
@@ -1634,8 +1654,9 @@ def test_report_counts_learned_halting_at_the_step_where_it_stops(capsys, monkey
     right = torch.tensor([[False, True, True], [True, False, True], [False, False, False], [False, False, True]])[:, None]
     halts = torch.tensor([[False, True, True], [False, True, False], [True, False, False], [False, False, False]])[:, None]
     change = torch.tensor([4.0, 2.0, 1.0, 0.5])[:, None, None] * torch.tensor([1.0, 0.5, 0.25])
-    monkeypatch.setattr(train, "evaluate", lambda *_: (
-        right, halts.clone(), torch.zeros(4, 1, 3), change, torch.full((4, 1), 3), torch.zeros(4, 1, 81)))
+    monkeypatch.setattr(train, "evaluate", lambda *_: dict(
+        right=right, halts=halts.clone(), sure=torch.zeros(4, 1, 3), change=change, made=torch.full((4, 1), 3),
+        answers=torch.zeros(4, 1, 81)))
     test = {"inputs": torch.ones(4, 81), "labels": torch.ones(4, 81)}
     assert train.report(None, Sudoku, test, PLAIN).equal(right[:, 0])
     out = capsys.readouterr().out  # stops after 2, 2, 1 and 3 steps: right, wrong, wrong, right
@@ -1649,8 +1670,9 @@ def test_report_compares_the_rules_that_choose_among_trajectories(capsys, monkey
     right = torch.tensor([[[0, 1, 0], [0, 0, 0]], [[1, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 1]]]).bool()
     sure = torch.tensor([[[0.1, 0.9, 0.2], [0.3, 0.2, 0.4]], [[0.2, 0.1, 0.1], [0.1, 0.3, 0.1]], [[0, 0, 0], [0.1, 0.2, 0.3]]])
     change = torch.tensor([[[3.0, 3.0, 3.0], [1.0, 1.0, 1.0]], [[1.0, 2.0, 3.0], [1.5, 1.0, 1.0]], [[9.0, 0, 0], [1.0, 1.0, 1.0]]])
-    monkeypatch.setattr(train, "evaluate", lambda *_: (
-        right, right.clone(), sure, change, torch.tensor([[2, 3], [3, 3], [0, 1]]), torch.zeros(3, 2, 81)))
+    made = torch.tensor([[2, 3], [3, 3], [2, 3]])
+    monkeypatch.setattr(train, "evaluate", lambda *_: dict(
+        right=right, halts=right.clone(), sure=sure, change=change, made=made, answers=torch.zeros(3, 2, 81)))
     test = {"inputs": torch.ones(3, 81, dtype=torch.long), "labels": torch.ones(3, 81, dtype=torch.long)}
     train.report(None, Sudoku, test, dict(PLAIN, rollouts=2, halt=0.5))
     out = capsys.readouterr().out
@@ -1660,7 +1682,13 @@ def test_report_compares_the_rules_that_choose_among_trajectories(capsys, monkey
     # the stillest: on the mean of up to four steps
     assert re.search(r"the stillest +33.3% +33.3% +33.3%$", out, re.M)
     assert re.search(r"an oracle \(pass@K\) +33.3% +66.7% +33.3%$", out, re.M)
-    assert "left when 0.5 sure: 4.0 of 6 steps made a puzzle" in out and "learned halting" not in out
+    assert "left when 0.5 sure: 5.3 of 6 steps made a puzzle" in out and "learned halting" not in out
+    # what has not begun is neither still nor sure, and is no trajectory to take the mean over
+    made[2, 0], change[2, 0], sure[2, 0] = 0, 0.0, 9.0
+    train.report(None, Sudoku, test, dict(PLAIN, rollouts=2, halt=0.5))
+    out = capsys.readouterr().out
+    assert re.search(r"one trajectory, mean +20.0% +40.0% +20.0%$", out, re.M)
+    assert re.search(r"the surest +33.3% +66.7% +66.7%$", out, re.M) and re.search(r"the stillest +33.3% +33.3% +33.3%$", out, re.M)
 
 
 def test_think_wider_from_the_command_line(here):
@@ -1668,8 +1696,10 @@ def test_think_wider_from_the_command_line(here):
     for flags in ([], ["--noise", 0.1], ["--halt", 0.5]):
         code, out, _ = call("--eval", "run", "--test-puzzles", 5, "--N_sup", 8, "--rollouts", 3, *flags)
         assert code == 0 and "\n5 test puzzles" in out and "an oracle (pass@K)" in out and ("left when" in out) == ("--halt" in flags)
+        if "--halt" in flags:
+            continue
         code, out, _ = call("--watch", "run", "--puzzle", QUESTION, "--rollouts", 3, *flags)
-        assert code == 0 and re.search(r"trajectory [123] of 3, the surest of all at its step [123]\n", out)
+        assert code == 0 and re.search(r"trajectory [123] of 3, the surest\n", out) and re.search(r"taken at step [123] of 3", out)
         assert QUESTION[:3] in out.split("------")[0].replace(" ", "")
     torch.manual_seed(0)
     assert call("--model", "trm", "--task", "arc", *SMALL, "--steps", 1, "--out", "arc")[0] == 0
@@ -1691,8 +1721,8 @@ def test_watch_shows_the_surest_trajectory_up_to_its_surest_step(capsys, monkeyp
     torch.manual_seed(3)
     train.watch(None, sudoku, puzzle, dict(PLAIN, rollouts=3), "a puzzle")
     out = capsys.readouterr().out
-    assert "a puzzle; trajectory 2 of 3, the surest of all at its step 2" in out and "step 2: 100% sure" in out
-    assert "\nsolved; no cell changed after step 2 of 3" in out and "step 3" not in out
+    assert "a puzzle; trajectory 2 of 3, the surest\n" in out and "step 2: 100% sure" in out
+    assert "\nsolved; taken at step 2 of 3, where it was surest" in out and "step 3" not in out
 
 
 def test_train_step_updates_the_puzzle_rows_and_keeps_ids_with_their_puzzles():
@@ -1727,6 +1757,7 @@ def test_what_is_kept_for_the_gradient_grows_with_the_calls_it_runs_through(kind
     batch = {"inputs": torch.randint(0, 7, (3, 5))}
     kept = [speed.kept(model, model.initial_carry(3), batch, calls) for calls in (0, 2, 4, 12)]
     assert kept[0] == 0 < kept[1]
+    assert speed.kept(model, model.initial_carry(6), {"inputs": torch.randint(0, 7, (6, 5))}, 4) == pytest.approx(2 * kept[2], rel=1e-3)
     # each call keeps as much as the other, but for what two of them share
     assert abs(kept[2] / kept[1] - 2) < 0.1 and abs(kept[3] / kept[1] - 6) < 0.5
     norms = 2 * model.initial_carry(3)[0].nbytes  # what a norm divides is needed by its gradient
@@ -1762,8 +1793,11 @@ def test_bench_prints_a_line_for_each_model(here, monkeypatch):
     for row in rows:
         assert row[6:8] == ["500.0", "4.0"] and row[4] == "2"
         assert float(row[8].strip("%")) == pytest.approx(100 * float(row[5]) * 1e9 * 4 / 1e9, abs=2 + 0.3 * 400)
-    assert len(call("--bench", "--task", "maze", "--model", "trm", "--mixer", "mlp", "--layers", 2, "--hidden-size", 8,
-                    "--heads", 2, "--batch-size", 2)[1].splitlines()) == 4
+    for flags, lines in ((["--task", "maze", "--model", "trm", "--mixer", "mlp", "--layers", 3], [["trm", "mlp", "3"]]),
+                         (["--model", "hrm", "--layers", 1], [["hrm", "attention", "1"]]),
+                         (["--mixer", "mlp", "--layers", 1], [["trm", "mlp", "1"]])):
+        out = call("--bench", *flags, "--hidden-size", 8, "--heads", 2, "--batch-size", 2)[1]
+        assert [line.split()[:3] for line in out.splitlines()[3:]] == lines
 
 
 # ---- the papers' setting, the public codes' checkpoints, several processes ----------------------------------

@@ -37,7 +37,8 @@ from trm import TRM
 MODELS = {"hrm": HRM, "trm": TRM}
 # torchrun starts WORLD processes, one a GPU, and tells each its RANK. All of them draw the same whole batch at random and
 # each trains on its own part, so that a run does not depend on how many there are (but for rounding).
-RANK, WORLD = (int(os.environ.get(name, one)) for name, one in (("RANK", 0), ("WORLD_SIZE", 1)))
+WORLD = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+RANK = int(os.environ["RANK"]) if WORLD > 1 else 0
 
 # Every default that differs between models, tasks and scales: sizes, recursion, training.
 # `steps`: training steps, on which the learning rate depends: it rises over `warmup` of them, and falls to zero over the
@@ -50,8 +51,10 @@ SMALL = dict(hidden_size=64, num_heads=4, T_H=2, T_L=2, prefix_len=0, batch_size
 SMALL_HRM = dict(SMALL, layers=4, lr=1e-3, ema=0.0)
 SMALL_TRM = dict(SMALL, layers=1, lr=4e-3, ema=0.98, mixer="mlp")
 SMALL_ARC = dict(N_sup=2, prefix_len=1, augmentations=8, row_lr=0.1)
-# The papers' setting, but for TRM's layers: 1 as in the talk, `--layers 2` is the paper's. [H] trains for 20,000 rounds of
-# 1,000 Sudokus or mazes in batches of 768, [J] for 50,000, both for 100,000 rounds of all ARC tasks (rounded here).
+# The papers' setting. [H] trains for 20,000 rounds of 1,000 Sudokus or mazes in batches of 768, [J] for 50,000, both for
+# 100,000 rounds of all ARC tasks (rounded here). Other than there: TRM has 1 layer as in the talk (`--layers 2` is the
+# paper's); AdamW for AdamATan2; no prefix on Sudoku and mazes (`--prefix-len 16` is TRM's); mazes are seen through their
+# symmetries; each slot draws an ARC task of its own; the tests of every fourth ARC training task serve for validation.
 PAPER = dict(hidden_size=512, num_heads=8, N_sup=16, prefix_len=0, batch_size=768, lr=1e-4, warmup=2000, decay=0.0,
              weight_decay=1.0, explore=0.1)
 PAPER_HRM = dict(PAPER, layers=4, T_H=2, T_L=2, ema=0.0, steps=26_041)
@@ -125,27 +128,27 @@ def begin(model, puzzles):
 # is tested.
 
 
-def train_step(model, optimizer, slots, fresh, N_sup, wait=0, rows=ROWS):
+def train_step(model, optimizer, slots, fresh, N_sup, wait=0, rows=ROWS, forward=None):
     """One refinement step of every slot, one optimizer step. wait: (B,), the refinement step before which a slot must not
-    halt, from `exploration`. Returns the slots, the loss, which are right (B,)."""
-    net = getattr(model, "module", model)  # where there are several processes, DistributedDataParallel is around it
+    halt, from `exploration`. forward: what to call in the model's place where several processes train it. Returns the
+    slots, the loss, which are right (B,)."""
     # refill: where a puzzle has halted, a fresh one comes in; no `if`, so a GPU need not wait for the CPU
     halted = slots["halted"]
     slots = {k: torch.where(halted.view(-1, *[1] * (new.ndim - 1)), new, slots[k]) for k, new in fresh.items()}
     inputs, labels, ids = slots["inputs"], slots["labels"], slots.get("ids")
-    carry, logits, halt_logits = model((slots["z_H"], slots["z_L"]), inputs, ids)
+    carry, logits, halt_logits = (forward or model)((slots["z_H"], slots["z_L"]), inputs, ids)
     steps = slots["steps"] + 1
     last = steps >= N_sup
     right = all_right(logits, labels)
-    halting_loss = net.halting_loss(halt_logits, right, last, carry, inputs, ids)
+    halting_loss = model.halting_loss(halt_logits, right, last, carry, inputs, ids)
     loss = (answer_loss(logits, labels) + halting_loss).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    if net.puzzles is not None:
-        net.puzzles.sign_sgd(**rows, gather=gather)
+    if model.puzzles is not None:
+        model.puzzles.sign_sgd(**rows, gather=gather)
     # carry: on to the next call
-    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | (net.halts(halt_logits) & (steps >= wait)))
+    slots.update(z_H=carry[0], z_L=carry[1], steps=steps, halted=last | (model.halts(halt_logits) & (steps >= wait)))
     return slots, loss.detach(), right
 
 
@@ -162,67 +165,72 @@ def refine(model, puzzles, N_sup, noise=0.0):
     standard deviation of what is added to the carry before each."""
     carry = first_carry(model, puzzles["inputs"])
     for _ in range(N_sup):
-        if noise:
-            carry = tuple(z + noise * torch.randn_like(z) for z in carry)
-        carry, logits, halt_logits = model(carry, puzzles["inputs"].long(), puzzles.get("ids"))
+        carry, logits, halt_logits = model(shaken(carry, noise), puzzles["inputs"].long(), puzzles.get("ids"))
         yield logits, halt_logits
 
 
+def shaken(carry, noise):
+    return tuple(z + noise * torch.randn_like(z) for z in carry) if noise else carry
+
+
 def spread(task, puzzles, s):
-    """The trajectories of each puzzle, `rollouts` in a row: it is seen through as many symmetries, or, where `noise` is to
-    make the difference, as often as it is. Returns (N * K, ...) puzzles, K, and what turns their answers back."""
-    count = s["rollouts"]
-    if s["noise"]:
-        return {name: part.repeat_interleave(count or 1, 0) for name, part in puzzles.items()}, count or 1, lambda answers: answers
-    if count is None:
-        return puzzles, 1, lambda answers: answers
-    seen, back = task.views(puzzles, count)
-    return seen, max(1, len(seen["inputs"]) // len(puzzles["inputs"])), back
+    """K = `rollouts` rows for each puzzle, in a row: K symmetries of it (on ARC: the views it was trained with) or, with
+    `noise`, K copies. Returns (N * K, ...) puzzles, K, and what turns their answers to the puzzle's own orientation."""
+    K = s["rollouts"] or 1
+    if s["noise"] or s["rollouts"] is None:
+        return {name: part.repeat_interleave(K, 0) for name, part in puzzles.items()}, K, lambda answers: answers
+    seen, back = task.views(puzzles, K)
+    return seen, max(1, len(seen["inputs"]) // len(puzzles["inputs"])), back  # on ARC each view stands for itself
 
 
 @torch.no_grad()
-def evaluate(model, puzzles, N_sup, batch_size, K=1, noise=0.0, halt=2.0):
+def evaluate(model, puzzles, N_sup, batch_size, K=1, noise=0.0, halt=None):
     """The same loop for many puzzles, `batch_size` trajectories at a time, K in a row of each puzzle: (N * K, ...).
 
     noise: the standard deviation of what is added to the carry before each step. halt: a puzzle leaves, and makes room for
-    the next, when one of its trajectories is as sure as this that its answer is right (0 to 1; 2 for never). Returns
-    - right, halts, sure, change (N, K, N_sup): after each step (what has left stays as it was): which answers are right,
-      where the model would stop, the halting logit as a probability, |state - state before| / |state|;
-    - made (N, K): how many steps; answers (N, K, S): the last ones.
+    the next, when one of its trajectories is as sure as this that its answer is right, 0 to 1. Returns a dict of
+    - after each step, (N, K, N_sup): "right", which answers are; "halts", where the model would stop; "sure", the halting
+      logit; "change", |state - state before| / |state|. What has left stays as it was.
+    - "made" (N, K): how many steps, 0 where a puzzle had left already; "answers" (N, K, S): the last ones.
     """
-    N, (total, S), device = len(puzzles["inputs"]) // K, puzzles["inputs"].shape, puzzles["inputs"].device
-    share = torch.arange(-(-N // WORLD) * WORLD, device=device)[RANK::WORLD] % N  # as many puzzles for each process
-    queue = (K * share[:, None] + torch.arange(K, device=device)).flatten()
-    right, halts, sure, change = (torch.zeros(total, N_sup, dtype=dtype, device=device)
-                                  for dtype in (torch.bool, torch.bool, torch.float32, torch.float32))
-    made, answers = torch.zeros(total, dtype=torch.long, device=device), torch.zeros(total, S, dtype=torch.uint8, device=device)
-    surest, at = torch.zeros(N, device=device), queue[:0]  # at: the trajectories in the batch, as numbers from 0 to N * K
-    z_H, z_L = first_carry(model, puzzles["inputs"][at])
+    N, device, at_most = len(puzzles["inputs"]) // K, puzzles["inputs"].device, max(1, batch_size // WORLD)
+    mine = torch.arange(-(-N // WORLD) * WORLD, device=device)[RANK::WORLD] % N  # as many puzzles for each process
+    waiting = (K * mine[:, None] + torch.arange(K, device=device)).flatten()  # trajectories, numbered from 0 to N * K
+    found = {name: torch.zeros(N * K, N_sup, dtype=dtype, device=device) for name, dtype in
+             (("right", torch.bool), ("halts", torch.bool), ("sure", torch.float32), ("change", torch.float32))}
+    made = torch.zeros(N * K, dtype=torch.long, device=device)
+    answers = torch.zeros_like(puzzles["inputs"], dtype=torch.uint8)
+    surest = torch.zeros(N, device=device)  # how sure the surest of a puzzle's trajectories has been
+    inside = waiting[:0]  # the trajectories in the batch, each at a step of its own
+    z_H, z_L = first_carry(model, puzzles["inputs"][inside])
     while True:
-        while len(queue) and len(at) < max(1, batch_size // WORLD):
-            come, queue = queue.tensor_split([max(1, batch_size // WORLD) - len(at)])
-            come = come[surest[come // K] < halt]
-            at = torch.cat((at, come))
-            z_H, z_L = (torch.cat(z) for z in zip((z_H, z_L), first_carry(model, puzzles["inputs"][come])))
-        if not len(at):
+        while len(waiting) and len(inside) < at_most:
+            entering, waiting = waiting.tensor_split([at_most - len(inside)])
+            if halt is not None:
+                entering = entering[surest[entering // K] < halt]
+            inside = torch.cat((inside, entering))
+            z_H, z_L = (torch.cat(z) for z in zip((z_H, z_L), first_carry(model, puzzles["inputs"][entering])))
+        if not len(inside):
             break
-        if noise:
-            z_H, z_L = (z + noise * torch.randn_like(z) for z in (z_H, z_L))
-        batch = {name: part[at] for name, part in puzzles.items()}
-        carry, logits, halt_logits = model((z_H, z_L), batch["inputs"].long(), batch.get("ids"))
-        step = made[at]
-        right[at, step], halts[at, step] = all_right(logits, batch["labels"]), model.halts(halt_logits)
-        sure[at, step], answers[at] = halt_logits[:, 0].sigmoid(), logits.argmax(-1).to(torch.uint8)
+        batch = {name: part[inside] for name, part in puzzles.items()}
+        carry, logits, halt_logits = model(shaken((z_H, z_L), noise), batch["inputs"].long(), batch.get("ids"))
+        step = made[inside]
+        found["right"][inside, step] = all_right(logits, batch["labels"])
+        found["halts"][inside, step] = model.halts(halt_logits)
+        found["sure"][inside, step] = halt_logits[:, 0]
         moved, size = (sum(part.float().square().sum((1, 2)) for part in parts)
                        for parts in ((carry[0] - z_H, carry[1] - z_L), carry))
-        change[at, step], made[at] = (moved / size).sqrt(), step + 1
-        surest.scatter_reduce_(0, at // K, sure[at, step], "amax")
-        stays = (step + 1 < N_sup) & (surest[at // K] < halt)
-        at, z_H, z_L = at[stays], carry[0][stays], carry[1][stays]
+        found["change"][inside, step] = (moved / size).sqrt()
+        answers[inside], made[inside] = logits.argmax(-1).to(torch.uint8), step + 1
+        stays = step + 1 < N_sup
+        if halt is not None:
+            surest.scatter_reduce_(0, inside // K, halt_logits[:, 0].sigmoid(), "amax")
+            stays &= surest[inside // K] < halt
+        inside, z_H, z_L = inside[stays], carry[0][stays], carry[1][stays]
     last = torch.minimum(torch.arange(N_sup, device=device), (made[:, None] - 1).clamp(0))  # the last step until this one
-    tables = [table.gather(1, last) for table in (right, halts, sure, change)] + [made, answers]
-    mine = [table.unflatten(0, (N, K))[share] for table in tables]
-    return [gather(table).unflatten(0, (WORLD, -1)).transpose(0, 1).flatten(0, 1)[:N].cpu() for table in mine]
+    found = {name: table.gather(1, last) for name, table in found.items()} | {"made": made, "answers": answers}
+    return {name: gather(table.unflatten(0, (N, K))[mine]).unflatten(0, (WORLD, -1)).transpose(0, 1).flatten(0, 1)[:N].cpu()
+            for name, table in found.items()}
 
 
 def gather(tensor):
@@ -252,36 +260,40 @@ def report(model, task, puzzles, s):
     misses. Returns what was right in the first trajectory, (N, N_sup)."""
     start, N_sup = time.time(), s["N_sup"]
     seen, K, _ = spread(task, puzzles, s)
-    halt = s["halt"] or 2.0
-    right, halts, sure, change, made, answers = evaluate(model, seen, N_sup, s["batch_size"], K, s["noise"], halt)
-    labels = seen["labels"][::K].cpu()
-    known = (labels != 0).any(1)  # an ARC test may come without its output: predicted, not scored
-    print(f"\n{known.sum():,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
+    found = evaluate(model, seen, N_sup, s["batch_size"], K, s["noise"], s["halt"])
+    known = (seen["labels"][::K] != 0).any(1).cpu()  # an ARC test may come without its output: predicted, not scored
+    right, halts, sure, change, made = (found[name][known] for name in ("right", "halts", "sure", "change", "made"))
+    begun = made > 0  # with --halt a puzzle may be done before all of its trajectories have begun
+    print(f"\n{len(right):,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
     print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(N_sup)))
 
-    def row(name, figure, form="6.1f", unit="%"):  # of a figure that is nan, a mean of nothing, only a dash
+    def row(name, figure, form="6.1f", unit="%"):  # nan, the mean of nothing, is only a dash
         figures = [figure(n).item() for n in shown_steps(N_sup)]
         print(f"  {name:22s} " + " ".join(f"{f:{form}}{unit}" if f == f else f"{'-':>7}" for f in figures))
 
-    def where_highest(right, figure):  # both (N, K, n) -> the share of puzzles that are right there, in percent
-        return 100 * right.flatten(1).gather(1, figure.flatten(1).argmax(1, keepdim=True))[known].float().mean()
+    def where_highest(right, figure, of):  # (N, K, n), of: (N, K) bool -> the share of puzzles that are right there
+        highest = figure.masked_fill(~of[:, :, None], -torch.inf).flatten(1).argmax(1, keepdim=True)
+        return 100 * right.flatten(1).gather(1, highest).float().mean()
 
-    row("exact accuracy" if K == 1 else "one trajectory, mean", lambda n: 100 * right[known, :, n - 1].float().mean())
+    row("exact accuracy" if K == 1 else "one trajectory, mean", lambda n: 100 * right[:, :, n - 1][begun].float().mean())
     if K > 1:
-        row("the surest", lambda n: where_highest(right[:, :, :n], sure[:, :, :n]))
-        row("the stillest", lambda n: where_highest(right[:, :, n - 1], -change[:, :, max(0, n - 4) : n].mean(2)))
-        row("an oracle (pass@K)", lambda n: 100 * right[:, :, n - 1].any(1)[known].float().mean())
+        row("the surest", lambda n: where_highest(right[:, :, :n], sure[:, :, :n], begun))  # of all their steps so far
+        row("the stillest", lambda n: where_highest(  # over the last four steps
+            right[:, :, n - 1 : n], -change[:, :, max(0, n - 4) : n].mean(2, keepdim=True), begun))
+        row("an oracle (pass@K)", lambda n: 100 * right[:, :, n - 1].any(1).float().mean())
     for name, which in (("solved", right), ("unsolved", ~right)):
-        row(f"state moves, {name}", lambda n: change[:, :, n - 1][which[:, :, n - 1] & known[:, None]].mean(), "7.4f", "")
-    halts[:, :, -1] = True  # the N_sup-th step always halts
-    stop = halts.int().argmax(2, keepdim=True)  # (N, K, 1): the first step at which the model would stop
-    if s["halt"]:
-        print(f"  left when {s['halt']:g} sure: {made[known].sum(1).float().mean():.1f} of {K * N_sup} steps made a puzzle")
+        row(f"state moves, {name}", lambda n: change[:, :, n - 1][which[:, :, n - 1] & begun].mean(), "7.4f", "")
+    if s["halt"] is not None:
+        print(f"  left when {s['halt']:g} sure: {made.sum(1).float().mean():.1f} of {K * N_sup} steps made a puzzle")
     elif K == 1:
-        print(f"  with learned halting   {100 * right.gather(2, stop)[known].float().mean():6.1f}%"
-              f"  after {stop[known].float().mean() + 1:.1f} steps on average")
-    print(task.summary(seen, answers.flatten(0, 1).numpy(), sure[:, :, -1].flatten()), end="")
-    return (right & known[:, None, None])[:, 0]
+        halts[:, :, -1] = True  # the N_sup-th step always halts
+        stop = halts.int().argmax(2, keepdim=True)  # (N, 1, 1): the first step at which the model would stop
+        print(f"  with learned halting   {100 * right.gather(2, stop).float().mean():6.1f}%"
+              f"  after {stop.float().mean() + 1:.1f} steps on average")
+    voters = (found["made"] > 0).flatten()
+    print(task.summary({name: part[voters.to(part.device)] for name, part in seen.items()},
+                       found["answers"].flatten(0, 1)[voters].numpy(), found["sure"][:, :, -1].flatten()[voters].sigmoid()), end="")
+    return (found["right"] & known[:, None, None])[:, 0]
 
 
 def watch(model, task, puzzle, s, title):
@@ -290,22 +302,23 @@ def watch(model, task, puzzle, s, title):
     inputs = puzzle["inputs"][0].cpu()
     labels = puzzle["labels"][0].cpu() if "labels" in puzzle else None
     seen, K, back = spread(task, puzzle, s)
-    steps = [(back(logits.argmax(-1)).cpu(), halt_logits[:, 0].sigmoid().cpu()) for logits, halt_logits in
+    steps = [(back(logits.argmax(-1)).cpu(), halt_logits[:, 0].cpu()) for logits, halt_logits in
              refine(model, seen, s["N_sup"], s["noise"])]
     k, end = divmod(torch.stack([sure for _, sure in steps], 1).argmax().item(), s["N_sup"]) if K > 1 else (0, s["N_sup"] - 1)
     frames, before, changes, colour = [("the puzzle", task.picture(inputs, inputs))], inputs, 0, data.colours_work()
     for step, (answers, sure) in enumerate(steps[: end + 1], start=1):
         answer = answers[k]
         if step == 1 or (answer != before).any():  # sure: of being right, as the halting head says
-            frames.append((f"step {step}: {100 * sure[k]:.0f}% sure", task.picture(inputs, answer, before, labels, colour)))
+            frames.append((f"step {step}: {100 * sure[k].sigmoid():.0f}% sure", task.picture(inputs, answer, before, labels, colour)))
             changes = step
         before = answer
     meaning = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
-    which = f"; trajectory {k + 1} of {K}, the surest of all at its step {end + 1}" if K > 1 else ""
+    which = f"; trajectory {k + 1} of {K}, the surest" if K > 1 else ""
     print(f"\n{title}{which}\n{data.LEGEND[colour]}{meaning}\n\n{data.side_by_side(frames)}")
     wrong = task.wrong(inputs, before, labels)
     verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
-    print(f"{verdict}; no cell changed after step {changes} of {s['N_sup']}")
+    print(f"{verdict}; no cell changed after step {changes} of {s['N_sup']}" if K == 1 else
+          f"{verdict}; taken at step {end + 1} of {s['N_sup']}, where it was surest")
 
 
 # ---- a run: its folder, its checkpoint ----------------------------------------------------------------------
@@ -397,7 +410,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
     size, device = s["batch_size"], model.z_H_init.device
     mine = slice(RANK * size // WORLD, (RANK + 1) * size // WORLD)
     warnings.filterwarnings("ignore", ".*broadcast_buffers", FutureWarning)  # its new name is unknown to torch 2.6
-    trained = model if WORLD == 1 else DistributedDataParallel(model, broadcast_buffers=False)
+    forward = model if WORLD == 1 else DistributedDataParallel(model, broadcast_buffers=False)
     validation = {k: v[:valid_puzzles] for k, v in task.splits["valid"].items()}  # a glance, not the final figure
 
     def fresh():
@@ -412,7 +425,7 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
         nonlocal saved, saved_at
         check()
         whole, content, text = {k: gather(v) for k, v in slots.items()}, io.BytesIO(), io.StringIO(newline="")
-        random = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+        random = [torch.get_rng_state()] + ([] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()])
         total = gather(sums[None]).mean(0)
         if RANK == 0:
             torch.save({"settings": s, "step": step, "seconds": time.time() - start, "slots": whole, "sums": total,
@@ -434,13 +447,13 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
             sums.copy_(checkpoint["sums"])
             slots = {k: checkpoint["slots"][k][mine].to(v).view(v.shape) for k, v in slots.items()}
             torch.set_rng_state(checkpoint["random"][0])
-            if device.type == "cuda" and len(checkpoint["random"]) > 1:
-                torch.cuda.set_rng_state(checkpoint["random"][1], device)
+            if device.type != "cpu" and len(checkpoint["random"]) > 1:
+                torch.get_device_module(device).set_rng_state(checkpoint["random"][1])
 
     now = time.time()
     start, told, told_step = now - seconds, now, step  # `start` counts the time before a resume too
     first, first_step = now, step
-    saved = saved_at = number = late = 0
+    saved = saved_at = stop = late = due = 0
     try:
         save()
     except Failure as error:  # rather now than after minutes of training
@@ -449,13 +462,13 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
     say("                       exact in | exact on validation puzzles after refinement steps\n"
         "  step    time    loss training | " + " ".join(f"{n:7d}" for n in shown_steps(s["N_sup"])))
     with noted_signals() as signals:
-        while step < s["steps"] and not number and not late:
+        while step < s["steps"] and not stop and not late:
             rate = schedule(step, s)
             for group in optimizer.param_groups:
                 group["lr"] = rate * s["lr"]
             new, wait = fresh(), exploration(size, s["N_sup"], s["explore"], device)[mine]
-            slots, loss, right = train_step(trained, optimizer, slots, new, s["N_sup"], wait,
-                                            {**ROWS, "lr": rate * s.get("row_lr", ROWS["lr"])})
+            slots, loss, right = train_step(model, optimizer, slots, new, s["N_sup"], wait,
+                                            {**ROWS, "lr": rate * s.get("row_lr", ROWS["lr"])}, forward)
             average(averages, weights, None)
             step += 1
             sums += torch.stack((torch.ones_like(loss), loss, right.float().mean()))
@@ -473,17 +486,17 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
                 total = gather(sums[None]).mean(0)
                 loss, right = (total[1:] / total[0]).tolist()
                 sums.zero_()
-                valid = evaluate(ema, validation, s["N_sup"], s["batch_size"])[0][:, 0]
+                valid = evaluate(ema, validation, s["N_sup"], s["batch_size"])["right"][:, 0]
                 seconds = time.time() - start
                 log.append([step, round(seconds, 1), round(loss, 4), round(right, 4)]
                            + [round(valid[:, n - 1].float().mean().item(), 4) for n in shown_steps(s["N_sup"])])
                 say(f"{step:6d} {timedelta(seconds=int(seconds))} {loss:7.3f} {100 * right:7.1f}% | {exact(valid)}")
                 save()
                 told, told_step = time.time(), step
-            number, late, due = sum(signals[:1]), time.time() > deadline, time.time() - saved_at > SAVE_EVERY
-            if WORLD > 1:  # signals and clocks differ: every ten steps the processes agree to do what one of them would
-                wishes = torch.tensor([[number, late, due]], device=device)
-                number, late, due = gather(wishes).amax(0).tolist() if step % 10 == 0 else (0, 0, 0)
+            if WORLD == 1 or step % 10 == 0:
+                stop, late, due = sum(signals[:1]), time.time() > deadline, time.time() - saved_at > SAVE_EVERY
+                if WORLD > 1:  # signals and clocks differ: every ten steps the processes agree to do what one of them would
+                    stop, late, due = gather(torch.tensor([[stop, late, due]], device=device)).amax(0).tolist()
             if due:
                 save()
         if saved < step:
@@ -494,28 +507,37 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
         say(f"\n{speed:.0f} puzzle steps/s, evaluations included; {used / 1e9:.0f} GFLOP/s" + ("" if device.type != "cuda" else
             f", {100 * used / WORLD / limit(device)[0]:.1f}% of {limit(device)[1]}; at most "
             f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of its memory"))
-    return number
+    return stop
 
 
 def bench(args, device):
     """Time training steps of HRM and TRM at a recipe's sizes, with the flags' changes, and print a line each."""
-    peak, meaning = limit(device)
-    print(f"{device.type}, {torch.get_num_threads()} threads; the limit: {meaning}; kept for the gradient: MiB a puzzle if it "
-          "runs through\n                                            GFLOP       ms  puzzles     of the    peak |     2"
-          "      the last  all of\nmodel            layers  parameters batch a puzzle   a step a second      limit  memory"
-          " | calls recursion the step")
-    for model, mixer, layers in (("hrm", None, 4), *(("trm", m, n) for m in ("attention", "mlp") for n in (1, 2))):
-        if args.model not in (None, model) or args.mixer not in (None, mixer) or args.layers not in (None, layers):
-            continue
+    if WORLD > 1:
+        raise BadInput("--bench: takes one process")
+    lines = []
+    if args.model == "hrm" or not args.model and args.mixer != "mlp":
+        lines += [("hrm", args.mixer if args.model else None, args.layers or 4)]
+    if args.model != "hrm":
+        lines += [("trm", mixer, n) for mixer in ([args.mixer] if args.mixer else ["attention", "mlp"])
+                  for n in ([args.layers] if args.layers else [1, 2])]
+    header = False
+    for model, mixer, layers in lines:
         flags = {**vars(args), "model": model, "task": args.task or "sudoku", "mixer": mixer, "layers": layers}
         s = settings_of(argparse.Namespace(**flags), None, ())
         task = puzzles_of(s, device)
+        if not header:
+            header, (peak, meaning) = True, limit(device)
+            print(f"{device.type}, {torch.get_num_threads()} threads; the limit: {meaning}; kept for the gradient: MiB a puzzle "
+                  "if it runs through\n                                            GFLOP       ms  puzzles     of the    peak |"
+                  "     2      the last  all of\nmodel            layers  parameters batch a puzzle   a step a second      limit"
+                  "  memory | calls recursion the step")
         torch.manual_seed(s["seed"])
         net, keep, size = build(s, task, device), get_ema_multi_avg_fn(s["ema"]), s["batch_size"]
         optimizer, weights, averages = adamw(net, s), list(net.parameters()), [p.detach().clone() for p in net.parameters()]
-        few = task.batch(4)
-        carry = first_carry(net, few["inputs"])
-        through = [kept(net, carry, few, calls) / 4 / 2**20 for calls in (2, net.T_L + 1, net.T_H * (net.T_L + 1))]
+        few = [task.batch(count) for count in (1, 2)]  # two sizes: what does not grow with the batch is left out
+        through = [(kept(net, first_carry(net, few[1]["inputs"]), few[1], calls)
+                    - kept(net, first_carry(net, few[0]["inputs"]), few[0], calls)) / 2**20
+                   for calls in (2, net.T_L + 1, net.T_H * (net.T_L + 1))]
         compile_where_it_pays(device, args.compile, net)
         slots = begin(net, task.batch(size))
 
@@ -542,7 +564,7 @@ def bench(args, device):
 # ---- the command line ---------------------------------------------------------------------------------------
 
 
-def number(kind, low, high):
+def between(kind, low, high):
     """An argparse type: an int or a float from `low` to `high`."""
 
     def convert(text):
@@ -568,7 +590,7 @@ def parse(argv):
     add("--scale", choices=sorted({scale for _, _, scale in RECIPES}))
     add("--data", metavar="PATH", help="the published files in place of the bundled puzzles: a folder with train.csv and "
                                        "test.csv, or ARC's folder or JSON")
-    whole, positive = number(int, 1, 10**9), number(float, 1e-9, 1e9)
+    whole, positive = between(int, 1, 10**9), between(float, 1e-9, 1e9)
     add("--layers", type=whole, help="of the net; HRM has two such nets")
     add("--hidden-size", type=whole)
     add("--heads", dest="num_heads", type=whole)
@@ -576,25 +598,28 @@ def parse(argv):
     add("--T_H", type=whole, help="updates of the answer in a refinement step")
     add("--T_L", type=whole, help="updates of the latent before each update of the answer")
     add("--N_sup", type=whole, help="refinement steps that a puzzle gets, at most")
-    add("--prefix-len", type=number(int, 0, 10**9), help="positions before the cells; on ARC the first holds the puzzle's row")
+    add("--prefix-len", type=between(int, 0, 10**9),
+        help="positions before the cells; on ARC the first holds the puzzle's row")
     add("--batch-size", type=whole)
     add("--lr", type=positive)
-    add("--weight-decay", type=number(float, 0, 1e9))
-    add("--ema", type=number(float, 0, 0.9999999),
+    add("--weight-decay", type=between(float, 0, 1e9))
+    add("--ema", type=between(float, 0, 0.9999999),
         help="share of the moving average that each step keeps, 0 for no average")
     add("--steps", type=whole, help="training steps (a refinement step of the batch and an optimizer step each)")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
     add("--train-puzzles", type=whole, metavar="N", help="train on N of the training puzzles, drawn at random")
-    add("--test-puzzles", type=whole, metavar="N", help="how many puzzles an evaluation takes at most (default: all, and 100 while training)")
-    add("--seed", type=number(int, 0, 2**63 - 1))
+    add("--test-puzzles", type=whole, metavar="N", 
+        help="how many puzzles an evaluation takes at most (default: all, and 100 while training)")
+    add("--seed", type=between(int, 0, 2**63 - 1))
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
     add("--compile", action=argparse.BooleanOptionalAction, help="torch.compile (default: on for CUDA)")
     add("--out", metavar="DIR", help="the run's folder (default: runs/MODEL-TASK-SCALE, then -2, -3, ...)")
-    add("--rollouts", type=whole, metavar="K", help="at evaluation, K trajectories a puzzle, which is seen through K symmetries "
+    add("--rollouts", type=whole, metavar="K", help="at evaluation: K trajectories a puzzle, which is seen through K symmetries "
                                                     "(default 1; ARC: all views that a task was trained with)")
-    add("--noise", type=number(float, 0, 1e9), default=0.0, help="with --rollouts: no symmetries, but noise of this size on "
-                                                                 "the carry before each refinement step")
-    add("--halt", type=number(float, 0, 1), metavar="P", help="at evaluation, be done with a puzzle when the model is this sure")
+    add("--noise", type=between(float, 0, 1e9), default=0.0, metavar="S",
+        help="with --rollouts: K times the same view, but noise of this size on the carry before each refinement step")
+    add("--halt", type=between(float, 0, 1), metavar="P",
+        help="with --eval: be done with a puzzle when the model is this sure of one of its answers")
     mode = parser.add_mutually_exclusive_group().add_argument
     mode("--resume", action="store_true", help="go on with the run in --out, or in runs/MODEL-TASK-SCALE")
     mode("--eval", metavar="RUN", help="evaluate a run on the test puzzles")
@@ -623,22 +648,17 @@ def settings_of(args, checkpoint, free):
     return s
 
 
-def join(device):
-    """Under torchrun: meet the other processes, and return this one's device."""
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return device
-
-
 def pick_device(name):
     """The torch device. Raises BadInput where there is none of the name."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if WORLD > 1 and name == "cuda":
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         probe = torch.zeros(1, device=name)
         probe.cpu()  # fails for what is no real device, such as meta
+        if probe.is_cuda:
+            torch.cuda.set_device(probe.device)  # timers and memory counters look at the current one
         return probe.device
     except torch.OutOfMemoryError:
         raise
@@ -650,6 +670,8 @@ def run(args):
     look = args.watch if args.eval is None else args.eval
     if args.puzzle is not None and args.watch is None:
         raise BadInput("--puzzle goes with --watch")
+    if args.halt is not None and args.eval is None:
+        raise BadInput("--halt goes with --eval")
     if args.bench:
         return bench(args, pick_device(args.device))
     if look is None and not (args.resume and args.out):
@@ -657,8 +679,8 @@ def run(args):
             if not getattr(args, flag):
                 raise BadInput(f"--{flag} is needed")
     device = pick_device(args.device)
-    if WORLD > 1:
-        device = join(device)
+    if WORLD > 1:  # meet the other processes
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     default = f"runs/{args.model}-{args.task}-{args.scale or 'small'}"
     source = args.out or default if look is None else look
     checkpoint = load(source, RECIPES, args.model, args.task) if look is not None or args.resume else None
@@ -700,7 +722,7 @@ def run(args):
           f"{s.get('mixer', 'attention')}, T_H {s['T_H']}, T_L {s['T_L']}, N_sup {s['N_sup']}\n"
           f"{sum(p.numel() for p in model.parameters()):,} parameters; {operations(model) / 1e9:.2f} GFLOP to "
           f"train one puzzle by one refinement step; {device.type}, {torch.get_num_threads()} threads")
-    compile_where_it_pays(device, args.compile, model, ema)
+    compile_where_it_pays(device, args.compile if args.watch is None else False, model, ema)
     if look is not None:
         with expecting(look, "does not fit this model and these puzzles"):
             if s.get("identifiers"):
@@ -722,10 +744,10 @@ def run(args):
             dist.broadcast_object_list(told)
             folder = told[0]
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; the run's folder is {folder}")
-    number = train(model, ema, task, s, folder, checkpoint, args.minutes, min(100, args.test_puzzles or 100))
+    stop = train(model, ema, task, s, folder, checkpoint, args.minutes, min(100, args.test_puzzles or 100))
     print(f"saved in {folder}; to go on: python train.py --resume --out {shlex.quote(str(folder))}")
-    if number:
-        return 128 + number
+    if stop:
+        return 128 + stop
     right = report(ema, task, test, spent)
     last_wrong = (~right * torch.arange(1, s["N_sup"] + 1)).amax(1)  # the step after which it was wrong for the last time
     index = (last_wrong * right[:, -1] + right[:, -1]).argmax().item()
@@ -754,12 +776,14 @@ def main(argv=None):
         code, why = 2, error
     except (MemoryError, RuntimeError) as error:
         if out_of_memory(error):
-            code, why = 1, "out of memory; a lower --batch-size needs less, and so does a lower --hidden-size"
-        elif RANK:
+            code, why = 1, "out of memory; a lower --batch-size, --hidden-size or --rollouts needs less"
+        elif type(error).__module__.startswith("torch._dynamo"):  # such as: there is no C compiler
+            code, why = 1, f"torch.compile failed ({str(error).strip().splitlines()[0]}); --no-compile does without"
+        elif WORLD > 1:
             code, why = 1, f"process {RANK}: {str(error).splitlines()[0]}"  # such as: another process has gone
         else:
             raise
-    if not RANK or code == 1:
+    if not RANK or code == 1 or os.environ.get("LOCAL_RANK") == "0":
         print(f"train.py: {why}", file=sys.stderr)
     return code
 
