@@ -783,13 +783,13 @@ def main(argv=None):
             code, why = 1, f"process {RANK}: {str(error).splitlines()[0]}"  # such as: another process has gone
         else:
             raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
     if not RANK or code == 1 or os.environ.get("LOCAL_RANK") == "0":
         print(f"train.py: {why}", file=sys.stderr)
     return code
 
 
 if __name__ == "__main__":
-    code = main()
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    sys.exit(code)
+    sys.exit(main())
