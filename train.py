@@ -200,7 +200,7 @@ def evaluate(model, puzzles, N_sup, batch_size, K=1, noise=0.0, halt=None):
              (("right", torch.bool), ("halts", torch.bool), ("sure", torch.float32), ("change", torch.float32))}
     made = torch.zeros(N * K, dtype=torch.long, device=device)
     answers = torch.zeros_like(puzzles["inputs"], dtype=torch.uint8)
-    surest = torch.zeros(N, device=device)  # how sure the surest of a puzzle's trajectories has been
+    surest = torch.full((N,), -1.0, device=device)  # how sure the surest of a puzzle's trajectories has been
     inside = waiting[:0]  # the trajectories in the batch, each at a step of its own
     z_H, z_L = first_carry(model, puzzles["inputs"][inside])
     while True:
