@@ -85,7 +85,7 @@ class FromCsv:
     puzzles have the one puzzle row 0, as in the public codes; others have done without. Raises BadInput.
     """
 
-    num_puzzles = 0
+    num_puzzles = 0  # without `shared_row`: no puzzle rows
 
     def __init__(self, folder, device="cpu", train_puzzles=None, shared_row=False):
         folder = Path(folder)

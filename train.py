@@ -1,7 +1,7 @@
 """Train HRM or TRM, evaluate it, watch it solve: `python train.py --model trm --task sudoku`.
 
 Read `train_step` first: it is the N_sup loop, which the papers' public codes hide. `evaluate` is the same loop
-without the learning; the rest is recipes, saving and the command line.
+without the learning; the rest is recipes, tables, the training around the loop and the command line.
 [H] arXiv 2506.21734 (HRM), [J] arXiv 2510.04871 (TRM); the names are the talk's, the README has a table of them.
 """
 import argparse
@@ -504,9 +504,10 @@ def train(model, ema, task, s, folder, checkpoint=None, minutes=None, valid_puzz
     if step > first_step:
         speed = (step - first_step) * size / (time.time() - first)
         used = speed * operations(model)
-        say(f"\n{speed:.0f} puzzle steps/s, evaluations included; {used / 1e9:.0f} GFLOP/s" + ("" if device.type != "cuda" else
-            f", {100 * used / WORLD / limit(device)[0]:.1f}% of {limit(device)[1]}; at most "
-            f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of its memory"))
+        say(f"\n{speed:.1f} puzzle steps/s, evaluations included; {used / 1e9:.1f} GFLOP/s")
+        if device.type == "cuda":
+            peak, meaning = limit(device)
+            say(f"{100 * used / WORLD / peak:.1f}% of {meaning}; {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most")
     return stop
 
 
@@ -608,7 +609,7 @@ def parse(argv):
     add("--steps", type=whole, help="training steps (a refinement step of the batch and an optimizer step each)")
     add("--minutes", type=positive, help="stop earlier, after so many minutes")
     add("--train-puzzles", type=whole, metavar="N", help="train on N of the training puzzles, drawn at random")
-    add("--test-puzzles", type=whole, metavar="N", 
+    add("--test-puzzles", type=whole, metavar="N",
         help="how many puzzles an evaluation takes at most (default: all, and 100 while training)")
     add("--seed", type=between(int, 0, 2**63 - 1))
     add("--device", default="auto", help="auto (default), cuda, mps, cpu, ...")
@@ -713,6 +714,8 @@ def run(args):
     ema.puzzles = model.puzzles  # the puzzle rows are not averaged
     test = {k: v[: args.test_puzzles] for k, v in task.splits["test"].items()}
     spent = {**s, "rollouts": args.rollouts, "noise": args.noise, "halt": args.halt}  # at evaluation
+    if args.rollouts:
+        spread(task, {k: v[:1] for k, v in test.items()}, spent)  # too many are refused now, not after the training
 
     def watch_test(index, why=""):
         puzzle = {k: v[index : index + 1] for k, v in test.items()}
