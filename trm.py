@@ -1,9 +1,10 @@
-"""The Tiny Recursive Model (TRM): one small net, called again and again, solves a puzzle.
+"""The Tiny Recursive Model (TRM): one small net, called again and again.
 
-Read `TRM.forward` first: it is one refinement step. Then `diff hrm.py trm.py`: what the diff shows is
-what TRM changed. The N_sup loop around it (forward, loss, optimizer step; the carry goes into the next forward) is
-`train_step` in train.py. Source: [J] Jolicoeur-Martineau, "Less is More: Recursive Reasoning with Tiny Networks",
-arXiv 2510.04871. The names are the talk's: the paper's y and z are z_H and z_L here, its T and n are T_H and T_L.
+Read `TRM.forward` first: it is one refinement step. Then `diff hrm.py trm.py`: it shows what TRM
+changed. The N_sup loop around it (forward, loss, optimizer step; the carry goes into the next
+forward) is `train_step` in train.py. Source: [J] Jolicoeur-Martineau, "Less is More: Recursive
+Reasoning with Tiny Networks", arXiv 2510.04871. The names are the talk's: the paper's y and z are
+z_H and z_L here, its T and n are T_H and T_L.
 Shapes: B puzzles, S = prefix_len + seq_len positions, D = hidden_size channels.
 """
 import math
@@ -12,78 +13,96 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# ---- the shared blocks: the same in hrm.py and trm.py, character for character ------------------------------
 
+class TRM(nn.Module):
+    """One net with two jobs: it thinks (z_L) and it answers (z_H). One call is one refinement step.
 
-def truncated_normal(shape, std):
-    """Normal draws cut at 2 sigma, sigma enlarged so that `std` is what remains after the cut.
-
-    jax and flax initialise so, and both public codes with them; torch's trunc_normal_ alone leaves a smaller std.
+    vocab_size tokens, seq_len cells; T_L latent updates before each update of the answer, T_H
+    times. The paper's sizes are the defaults, but for `layers`: 1 as in the talk, where the paper's
+    best is 2 ([J] section 4.4). mixer: "attention" or "mlp". prefix_len positions come before the
+    cells; the first holds the puzzle's embedding, where there is one. Raises ValueError where sizes
+    do not fit together.
     """
-    sigma = std / 0.87962566103423978  # the std of a standard normal cut at -2 and 2
-    return nn.init.trunc_normal_(torch.empty(shape), std=sigma, a=-2 * sigma, b=2 * sigma)
 
-
-def rms_norm(h):
-    """Divide by the root mean square over the last axis; no learned weight; computed in float32."""
-    return F.rms_norm(h.float(), h.shape[-1:], eps=1e-5).to(h.dtype)
-
-
-class Linear(nn.Module):
-    """y = x W^T without bias: float32 weights, computed in the input's dtype (bfloat16 on a GPU)."""
-
-    def __init__(self, fan_in, fan_out):
+    def __init__(self, vocab_size, seq_len, *, hidden_size=512, num_heads=8, expansion=4, layers=1,
+                 T_H=3, T_L=6, mixer="attention", prefix_len=0):
         super().__init__()
-        self.weight = nn.Parameter(truncated_normal((fan_out, fan_in), std=fan_in**-0.5))
+        self.T_H, self.T_L, self.prefix_len = T_H, T_L, prefix_len
+        self.length = prefix_len + seq_len
+        self.embed_tokens = nn.Parameter(
+            truncated_normal((vocab_size, hidden_size), std=hidden_size**-0.5))
+        self.net = Net(layers, mixer, hidden_size, num_heads, expansion, self.length)
+        self.output_head = Linear(hidden_size, vocab_size)
+        self.halt_head = nn.Linear(hidden_size, 1)  # one logit: "is my answer right?"
+        nn.init.zeros_(self.halt_head.weight)
+        nn.init.constant_(self.halt_head.bias, -5)  # so that at first nothing halts
+        # The talk starts the carry at zeros; both public codes use one fixed random vector each.
+        self.register_buffer("z_H_init", truncated_normal((hidden_size,), std=1))
+        self.register_buffer("z_L_init", truncated_normal((hidden_size,), std=1))
 
-    def forward(self, x):
-        return F.linear(x, self.weight.to(x.dtype))
+    def initial_carry(self, batch_size, dtype=torch.float32):
+        """(z_H, z_L), each (B, S, D). Their dtype is the dtype that the net computes in."""
+        shape = (batch_size, self.length, -1)
+        return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
+
+    def embed(self, inputs, puzzle_embedding=None):
+        """x, (B, S, D) in float32: the prefix (the puzzle's embedding (B, D), then zeros) and the
+        embedded cells (B, seq_len), times sqrt(D)."""
+        x = F.embedding(inputs, self.embed_tokens)  # (B, seq_len, D)
+        if self.prefix_len:
+            first = torch.zeros_like(x[:, 0]) if puzzle_embedding is None else puzzle_embedding
+            x = torch.cat((F.pad(first[:, None], (0, 0, 0, self.prefix_len - 1)), x), dim=1)
+        elif puzzle_embedding is not None:
+            raise ValueError("prefix_len 0: a puzzle's embedding needs a prefix_len of 1 or more")
+        return math.sqrt(x.shape[-1]) * x
+
+    def latent_recursion(self, z_H, z_L, x):
+        for _ in range(self.T_L):
+            z_L = self.net(z_L, z_H + x)  # think: given the puzzle and the answer so far
+        z_H = self.net(z_H, z_L)  # answer: without x, which tells the net which of its jobs this is
+        return z_H, z_L
+
+    def forward(self, carry, inputs, puzzle_embedding=None):
+        """One refinement step.
+
+        carry: (z_H, z_L), each (B, S, D), from initial_carry or from the step before. inputs:
+        (B, seq_len) token ids. puzzle_embedding: (B, D) or None. Returns the carry, detached, for
+        the next step; the answer's logits (B, seq_len, vocab_size); the halting logit (B, 1), in
+        float32.
+        """
+        z_H, z_L = carry
+        x = self.embed(inputs, puzzle_embedding).to(z_H.dtype)
+        with torch.no_grad():
+            for _ in range(self.T_H - 1):
+                z_H, z_L = self.latent_recursion(z_H, z_L, x)
+        z_H, z_L = z_H.detach(), z_L.detach()  # no gradient beyond here, but x keeps its own
+        z_H, z_L = self.latent_recursion(z_H, z_L, x)  # through all of this one ([J] section 4.1)
+        logits = self.output_head(z_H[:, self.prefix_len :])
+        # The public codes always have a prefix and read its first position here. Without one it is
+        # the first cell, which has to carry its own token as well.
+        halt_logits = self.halt_head(z_H[:, 0].float())
+        return (z_H.detach(), z_L.detach()), logits, halt_logits
+
+    def halts(self, halt_logits):
+        """Which puzzles stop here, (B,) bool: those whose answer the model holds for right."""
+        return halt_logits[:, 0] > 0
+
+    def halting_loss(self, halt_logits, right, last, carry, inputs, puzzle_embedding=None):
+        """A binary question, (B,): is every supervised cell right? right: (B,) bool.
+
+        The other arguments are for HRM's look ahead, a second forward that TRM does without
+        ([J] section 4.6).
+        """
+        loss = F.binary_cross_entropy_with_logits
+        return 0.5 * loss(halt_logits[:, 0], right.float(), reduction="none")
 
 
-class SwiGLU(nn.Module):
-    """down(silu(gate) * up) over the last axis; gate and up are one fused projection, gate first."""
-
-    def __init__(self, width, expansion):
-        super().__init__()
-        inner = math.ceil(round(expansion * width * 2 / 3) / 256) * 256
-        self.gate_up = Linear(width, 2 * inner)
-        self.down = Linear(inner, width)
-
-    def forward(self, h):
-        gate, up = self.gate_up(h).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+# ---- the shared blocks: the same in hrm.py and trm.py, character for character -------------------
 
 
-def rotate(x, cos, sin):
-    """Rotary position embedding: turn each pair (x[i], x[i + half]) by an angle that grows with the position."""
-    x1, x2 = x.float().chunk(2, dim=-1)
-    return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).to(x.dtype)
-
-
-class Attention(nn.Module):
-    """Every position looks at every other (no causal mask); rotary positions over the flattened sequence."""
-
-    def __init__(self, hidden_size, num_heads, length):
-        super().__init__()
-        if hidden_size % (2 * num_heads):
-            raise ValueError(f"hidden_size {hidden_size} does not divide into {num_heads} heads of an even width")
-        self.num_heads = num_heads
-        self.qkv = Linear(hidden_size, 3 * hidden_size)  # rows: all of q, all of k, all of v
-        self.output = Linear(hidden_size, hidden_size)
-        half = hidden_size // num_heads // 2
-        angle = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(half) / half))  # (S, half)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
-
-    def forward(self, h):  # (B, S, D)
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, S, width)
-        q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
-        h = F.scaled_dot_product_attention(q, k, v)
-        return self.output(h.transpose(1, 2).flatten(2))
-
-
-class Block(nn.Module):
-    """A transformer layer, post-norm: the norm comes after the residual sum, so the state keeps its size."""
+class AttentionBlock(nn.Module):
+    """A transformer layer, post-norm: the norm follows the residual sum, so the state keeps its
+    size however often the layer is called."""
 
     def __init__(self, hidden_size, num_heads, expansion, length):
         super().__init__()
@@ -95,52 +114,9 @@ class Block(nn.Module):
         return rms_norm(h + self.mlp(h))
 
 
-class Net(nn.Module):
-    """net(state, injection): the injection is added once, before the first block."""
-
-    def __init__(self, blocks):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, state, injection):  # both (B, S, D)
-        h = state + injection
-        for block in self.blocks:
-            h = block(h)
-        return h
-
-
-class PuzzleRows(nn.Module):
-    """One learned row per puzzle id, zero at the start (ARC needs them: one per task and augmentation).
-
-    There can be a million rows and a batch touches a few hundred, so the table is a buffer outside autograd and
-    the optimizer: forward hands out a batch's rows as a leaf whose gradient is (B, D), `sign_sgd` brings it back.
-    """
-
-    def __init__(self, num_puzzles, hidden_size):
-        super().__init__()
-        self.register_buffer("rows", torch.zeros(num_puzzles, hidden_size))
-
-    def forward(self, puzzle_ids):  # (B,) -> (B, D)
-        rows = self.rows[puzzle_ids]
-        if torch.is_grad_enabled():
-            self.ids, self.leaf = puzzle_ids, rows.requires_grad_()
-        return rows
-
-    @torch.no_grad()
-    def sign_sgd(self, lr, weight_decay, gather=lambda tensor: tensor):
-        """row * (1 - lr * weight_decay) - lr * sign(summed gradient), for the distinct rows of the last batch. gather:
-        where several processes train, what joins a tensor (B, ...) of each."""
-        ids, gradient = gather(self.ids), gather(self.leaf.grad)  # (B,), (B, D)
-        shares = (ids[:, None] == ids).to(gradient.dtype)  # (B, B): who shares a row with whom
-        sign = (shares @ gradient).sign()  # (B, D); sharers get the same sum and write the same row below
-        self.rows[ids] = self.rows[ids] * (1 - lr * weight_decay) - lr * sign
-
-
-# ---- the end of the shared blocks ---------------------------------------------------------------------------
-
-
 class MLPBlock(nn.Module):
-    """TRM-MLP's layer: a SwiGLU over the positions in place of attention. Each position has its own weights."""
+    """[J]'s layer without attention: a SwiGLU over the positions, each of which has its own
+    weights, mixes the cells. No position encoding is needed."""
 
     def __init__(self, hidden_size, expansion, length):
         super().__init__()
@@ -154,78 +130,92 @@ class MLPBlock(nn.Module):
         return rms_norm(h + self.mlp(h))
 
 
-class TRM(nn.Module):
-    """One net with two jobs: it thinks (z_L) and it answers (z_H). One call is one refinement step.
+class Net(nn.Module):
+    """net(state, injection): the injection is added once, before the first block."""
 
-    vocab_size tokens, seq_len cells; T_L latent updates before each update of the answer, T_H times. The paper's
-    sizes are the defaults, but for `layers`: 1 as in the talk, where the paper's best is 2 ([J] section 4.4).
-    mixer: "attention" or "mlp". num_puzzles > 0 gives each puzzle id a learned row, the first of prefix_len
-    positions put before the cells. Raises ValueError where sizes do not fit together.
-    """
-
-    def __init__(self, vocab_size, seq_len, *, hidden_size=512, num_heads=8, expansion=4, layers=1, T_H=3, T_L=6,
-                 num_puzzles=0, prefix_len=0, mixer="attention"):
+    def __init__(self, layers, mixer, hidden_size, num_heads, expansion, length):
         super().__init__()
-        if num_puzzles and not prefix_len:
-            raise ValueError("num_puzzles needs a prefix_len of at least 1: the puzzle's row is put there")
-        if mixer not in ("attention", "mlp"):
-            raise ValueError(f'mixer {mixer!r} is neither "attention" nor "mlp"')
-        self.T_H, self.T_L, self.prefix_len, self.length = T_H, T_L, prefix_len, prefix_len + seq_len
-        self.embed_tokens = nn.Parameter(truncated_normal((vocab_size, hidden_size), std=hidden_size**-0.5))
-        self.puzzles = PuzzleRows(num_puzzles, hidden_size) if num_puzzles else None
         if mixer == "attention":
-            self.net = Net(Block(hidden_size, num_heads, expansion, self.length) for _ in range(layers))
+            blocks = [AttentionBlock(hidden_size, num_heads, expansion, length)
+                      for _ in range(layers)]
+        elif mixer == "mlp":
+            blocks = [MLPBlock(hidden_size, expansion, length) for _ in range(layers)]
         else:
-            self.net = Net(MLPBlock(hidden_size, expansion, self.length) for _ in range(layers))
-        self.output_head = Linear(hidden_size, vocab_size)
-        self.halt_head = nn.Linear(hidden_size, 1)  # one logit: "is my answer right?"
-        nn.init.zeros_(self.halt_head.weight)
-        nn.init.constant_(self.halt_head.bias, -5)  # so that nothing halts early in training
-        # The talk starts the carry at zeros; both public codes use one fixed random vector each, as here.
-        self.register_buffer("z_H_init", truncated_normal((hidden_size,), std=1))
-        self.register_buffer("z_L_init", truncated_normal((hidden_size,), std=1))
+            raise ValueError(f'mixer {mixer!r} is neither "attention" nor "mlp"')
+        self.blocks = nn.ModuleList(blocks)
 
-    def initial_carry(self, batch_size, dtype=torch.float32):
-        """(z_H, z_L), each (B, S, D). Their dtype is the dtype that the net computes in."""
-        shape = (batch_size, self.length, -1)
-        return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
+    def forward(self, state, injection):  # both (B, S, D)
+        h = state + injection
+        for block in self.blocks:
+            h = block(h)
+        return h
 
-    def embed(self, inputs, puzzle_ids=None):
-        """x, (B, S, D) in float32: the prefix (the puzzle's row, then zeros) and the cells, times sqrt(D)."""
-        x = F.embedding(inputs, self.embed_tokens)  # (B, seq_len, D)
-        if self.prefix_len:
-            row = x.new_zeros(x[:, 0].shape) if puzzle_ids is None else self.puzzles(puzzle_ids)  # (B, D)
-            x = torch.cat((F.pad(row[:, None], (0, 0, 0, self.prefix_len - 1)), x), dim=1)
-        return math.sqrt(x.shape[-1]) * x
 
-    def latent_recursion(self, z_H, z_L, x):
-        for _ in range(self.T_L):
-            z_L = self.net(z_L, z_H + x)  # think: given the puzzle and the answer so far
-        z_H = self.net(z_H, z_L)  # answer: x is left out, and that tells the net which of its jobs this is
-        return z_H, z_L
+class Attention(nn.Module):
+    """Every position looks at every other (no causal mask); rotary positions over the flattened
+    sequence, prefix included."""
 
-    def forward(self, carry, inputs, puzzle_ids=None):
-        """One refinement step.
+    def __init__(self, hidden_size, num_heads, length):
+        super().__init__()
+        if hidden_size % (2 * num_heads):
+            raise ValueError(f"hidden_size {hidden_size} does not divide into {num_heads} heads "
+                             "(num_heads) of an even width")
+        self.num_heads = num_heads
+        self.qkv = Linear(hidden_size, 3 * hidden_size)  # rows: all of q, all of k, all of v
+        self.output = Linear(hidden_size, hidden_size)
+        half = hidden_size // num_heads // 2
+        speed = 10000.0 ** (-torch.arange(half) / half)  # (half,), radians a position
+        angle = torch.outer(torch.arange(length), speed)  # (S, half)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
 
-        carry: (z_H, z_L), each (B, S, D), from initial_carry or from the step before. inputs: (B, seq_len) token
-        ids. puzzle_ids: (B,) or None. Returns the carry, detached, for the next step; the answer's logits
-        (B, seq_len, vocab_size); the halting logit (B, 1), in float32.
-        """
-        z_H, z_L = carry
-        x = self.embed(inputs, puzzle_ids).to(z_H.dtype)
-        with torch.no_grad():
-            for _ in range(self.T_H - 1):
-                z_H, z_L = self.latent_recursion(z_H, z_L, x)
-        z_H, z_L = z_H.detach(), z_L.detach()  # here the gradient stops for z_H and z_L (x keeps its own)
-        z_H, z_L = self.latent_recursion(z_H, z_L, x)  # it runs through this whole recursion ([J] section 4.1)
-        logits = self.output_head(z_H[:, self.prefix_len :])
-        return (z_H.detach(), z_L.detach()), logits, self.halt_head(z_H[:, 0].float())
+    def forward(self, h):  # (B, S, D)
+        qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, S, 3, heads, width)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, S, width)
+        q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return self.output(h.transpose(1, 2).flatten(2))
 
-    def halts(self, halt_logits):
-        """Which puzzles stop here, (B,) bool: those whose answer the model holds for right."""
-        return halt_logits[:, 0] > 0
 
-    def halting_loss(self, halt_logits, right, last=None, carry=None, inputs=None, puzzle_ids=None):
-        """A binary question, (B,): is every supervised cell right? right: (B,) bool. The other arguments serve HRM's
-        look ahead, a second forward that TRM does without ([J] section 4.6)."""
-        return 0.5 * F.binary_cross_entropy_with_logits(halt_logits[:, 0], right.float(), reduction="none")
+def rotate(x, cos, sin):
+    """Rotary position embedding: turn each pair (x[i], x[i + half]) by an angle that grows with
+    the position. Computed in float32."""
+    x1, x2 = x.float().chunk(2, dim=-1)
+    return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate) * up) over the last axis; one projection makes both, gate first."""
+
+    def __init__(self, width, expansion):
+        super().__init__()
+        inner = math.ceil(round(expansion * width * 2 / 3) / 256) * 256  # as the public codes
+        self.gate_up = Linear(width, 2 * inner)
+        self.down = Linear(inner, width)
+
+    def forward(self, h):
+        gate, up = self.gate_up(h).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Linear(nn.Module):
+    """y = x W^T, no bias: float32 weights, computed in the input's dtype (bfloat16 on a GPU)."""
+
+    def __init__(self, fan_in, fan_out):
+        super().__init__()
+        self.weight = nn.Parameter(truncated_normal((fan_out, fan_in), std=fan_in**-0.5))
+
+    def forward(self, x):
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+def rms_norm(h):
+    """Divide by the root mean square over the last axis; no learned weight; in float32."""
+    return F.rms_norm(h.float(), h.shape[-1:], eps=1e-5).to(h.dtype)
+
+
+def truncated_normal(shape, std):
+    """Normal draws cut at 2 sigma, sigma enlarged so that `std` remains after the cut: as in
+    jax and flax, and in both public codes. torch's trunc_normal_ alone leaves a smaller std."""
+    sigma = std / 0.87962566103423978  # the std of a standard normal cut at -2 and 2
+    return nn.init.trunc_normal_(torch.empty(shape), std=sigma, a=-2 * sigma, b=2 * sigma)

@@ -1,9 +1,10 @@
-"""Makes the bundled puzzles: `python -m puzzles.make` writes the same bytes wherever and whenever it runs
-(`python -m puzzles.make maze/small arc/training` only those).
+"""Makes the bundled puzzles: `python -m puzzles.make` writes the same bytes wherever and whenever
+it runs (`python -m puzzles.make maze/small arc/training` only those).
 
-Puzzle i of a split comes from a random state of its own, seeded by (task, split, i), so that any single puzzle can
-be made again without the others. numpy's RandomState is used because its streams are frozen for good.
-Formats: those of the published datasets (Sudoku-Extreme's csv), so that the same reader serves both.
+Puzzle i of a split comes from a random state of its own, seeded by (task, split, i), so that any
+single puzzle can be made again without the others. numpy's RandomState is used because its streams
+are frozen for good. Formats: those of the published datasets (Sudoku-Extreme's csv), so that the
+same reader serves both.
 """
 import json
 import math
@@ -31,8 +32,9 @@ HERE = Path(__file__).parent
 SPLITS = {"train": 1000, "valid": 200, "test": 1000}
 SMALL_MAZES = {**SPLITS, "train": 4000}
 
-# ---- Sudoku: a grid is a list of 81 digits, row by row, 0 for a blank; candidates are bits, 1 << digit ---------
-# (compiled functions take the `table` of a grid)
+# ---- Sudoku --------------------------------------------------------------------------------------
+# A grid is a list of 81 digits, row by row, 0 for a blank; candidates are bits, 1 << digit.
+# (Compiled functions take the `table` of a grid.)
 
 ROWS = [[9 * r + c for c in range(9)] for r in range(9)]
 COLUMNS = [[9 * r + c for r in range(9)] for c in range(9)]
@@ -40,7 +42,7 @@ BOXES = [[9 * (b // 3 * 3 + i // 3) + b % 3 * 3 + i % 3 for i in range(9)] for b
 UNITS = ROWS + COLUMNS + BOXES
 PEERS = [sorted({p for unit in UNITS if cell in unit for p in unit} - {cell}) for cell in range(81)]
 UNITS, PEERS = table(UNITS), table(PEERS)
-COUNT = table([bits.bit_count() for bits in range(1024)])  # int.bit_count, which numba does not know
+COUNT = table([bits.bit_count() for bits in range(1024)])  # numba does not know int.bit_count
 ANY_DIGIT = 0b1111111110
 
 
@@ -68,7 +70,8 @@ def place(candidates, cell, bit):
 
 @njit
 def hidden_singles(candidates):
-    """Place every digit that has one place left in a unit, until there is none; False at a contradiction."""
+    """Place every digit that has one place left in a unit, until there is none; False at a
+    contradiction."""
     found = True
     while found:
         found = False
@@ -90,7 +93,8 @@ def hidden_singles(candidates):
 
 @njit
 def enter(grid, candidates):
-    """Put a grid's digits into open candidates, then naked and hidden singles; False if the grid contradicts itself."""
+    """Put a grid's digits into open candidates, then naked and hidden singles; False if the grid
+    contradicts itself."""
     for cell in range(81):
         if grid[cell] and not place(candidates, cell, 1 << grid[cell]):
             return False
@@ -98,7 +102,8 @@ def enter(grid, candidates):
 
 
 def propagate(grid):
-    """The candidates of each cell after naked and hidden singles, or None where the grid contradicts itself."""
+    """The candidates of each cell after naked and hidden singles, or None where the grid
+    contradicts itself."""
     candidates = table([ANY_DIGIT] * 81)
     return candidates if enter(table(grid), candidates) else None
 
@@ -115,7 +120,8 @@ def narrowest(candidates):
 
 
 def solutions(candidates, random, limit, guesses=None):
-    """Up to `limit` solutions: branch on the cell with fewest candidates, in random value order, and propagate.
+    """Up to `limit` solutions: branch on the cell with fewest candidates, in random value order,
+    and propagate.
 
     Every digit tried is added to the list `guesses`, if there is one.
     """
@@ -134,11 +140,13 @@ def solutions(candidates, random, limit, guesses=None):
 
 
 def fingerprint(solution):
-    """The same for all grids that Sudoku's symmetries carry into each other; another for (almost) all others.
+    """The same for all grids that Sudoku's symmetries carry into each other; another for (almost)
+    all others.
 
-    Two rows, read as a permutation from the one's digits to the other's, have a cycle type that renaming digits
-    and moving columns leave alone; rows of one band and rows of two bands are kept apart; so for the columns, and
-    transposition swaps the two. Equal fingerprints may belong to different grids: then we err on the safe side.
+    Two rows, read as a permutation from the one's digits to the other's, have a cycle type that
+    renaming digits and moving columns leave alone; rows of one band and rows of two bands are kept
+    apart; so for the columns, and transposition swaps the two. Equal fingerprints may belong to
+    different grids: then we err on the safe side.
     """
 
     def cycle_type(a, b):
@@ -151,7 +159,8 @@ def fingerprint(solution):
         return tuple(sorted(lengths))
 
     def one_side(lines):
-        types = {pair: cycle_type(lines[pair[0]], lines[pair[1]]) for pair in combinations(range(9), 2)}
+        types = {pair: cycle_type(lines[pair[0]], lines[pair[1]])
+                 for pair in combinations(range(9), 2)}
         bands = {}
         for (a, b), kind in types.items():
             bands.setdefault((a // 3, b // 3), []).append(kind)
@@ -164,7 +173,8 @@ def fingerprint(solution):
 
 
 def small_sudoku(split, i):
-    """36 to 44 blanks, all of which naked and hidden singles fill, so that there is one answer and the rating is 0."""
+    """36 to 44 blanks, all of which naked and hidden singles fill, so that there is one answer and
+    the rating is 0."""
     random = np.random.RandomState([1, list(SPLITS).index(split), i])
     (solution,) = solutions(propagate([0] * 81), random, limit=1)
     while True:
@@ -174,7 +184,7 @@ def small_sudoku(split, i):
             return question, solution, 0
 
 
-# ---- hard Sudokus -----------------------------------------------------------------------------------------------
+# ---- hard Sudokus --------------------------------------------------------------------------------
 
 ENOUGH = 100  # the climb stops at twice the guesses that are expected
 PATIENCE = 500  # or after so many steps
@@ -184,7 +194,8 @@ OPEN = table([ANY_DIGIT] * 81)
 
 @njit
 def refute(candidates, cell, spare):
-    """Try every candidate of a cell but `spare`: the guesses of a full search; -1 if there is a solution.
+    """Try every candidate of a cell but `spare`: the guesses of a full search; -1 if there is a
+    solution.
 
     The solution is then left in the candidates.
     """
@@ -207,11 +218,13 @@ def refute(candidates, cell, spare):
 
 @njit
 def effort(grid, answer, candidates):
-    """Twice the guesses that `solutions` is expected to make until it finds the answer; -1 if another is possible.
+    """Twice the guesses that `solutions` is expected to make until it finds the answer; -1 if
+    another is possible.
 
-    The candidates, whatever they were, are then the other solution. No sampling is needed for the expectation: on
-    the way to the answer the right value is guessed once, and each wrong one comes before it, with all the guesses
-    that refute it, in half of the orders. Doubled it is a whole number, so that every machine compares alike.
+    The candidates, whatever they were, are then the other solution. No sampling is needed for the
+    expectation: on the way to the answer the right value is guessed once, and each wrong one comes
+    before it, with all the guesses that refute it, in half of the orders. Doubled it is a whole
+    number, so that every machine compares alike.
     """
     candidates[:] = OPEN
     enter(grid, candidates)
@@ -231,7 +244,8 @@ def effort(grid, answer, candidates):
 
 @njit
 def repair(grid, answer, order):
-    """Give and take clues, in the order of cells, until the grid is a minimal puzzle with this answer; its effort."""
+    """Give and take clues, in the order of cells, until the grid is a minimal puzzle with this
+    answer; its effort."""
     candidates = OPEN.copy()
     while effort(grid, answer, candidates) < 0:
         for cell in order:
@@ -243,7 +257,7 @@ def repair(grid, answer, order):
             grid[cell] = 0
             candidates[:] = OPEN
             enter(grid, candidates)
-            if refute(candidates, cell, 1 << answer[cell]) < 0:  # another digit fits: the clue is needed
+            if refute(candidates, cell, 1 << answer[cell]) < 0:  # another digit fits: keep the clue
                 grid[cell] = answer[cell]
     return effort(grid, answer, candidates)
 
@@ -259,8 +273,9 @@ def rate(question):
 def hard_sudoku(split, i):
     """Question, answer and rating of a minimal puzzle, made hard by climbing.
 
-    Random minimal puzzles take two or three guesses. So take one or two clues out, repair the puzzle, and keep what
-    comes of it unless it is easier; a few hundred such steps lead to dozens of guesses.
+    Random minimal puzzles take two or three guesses. So take one or two clues out, repair the
+    puzzle, and keep what comes of it unless it is easier; a few hundred such steps lead to dozens
+    of guesses.
     """
     random = np.random.RandomState([3, list(SPLITS).index(split), i])
     (answer,) = solutions(propagate([0] * 81), random, limit=1)
@@ -278,7 +293,9 @@ def hard_sudoku(split, i):
     return question, answer, rating
 
 
-# ---- mazes: a grid is a list of side * side characters, row by row: "#" wall, " " open, S start, G goal, o path ------
+# ---- mazes ---------------------------------------------------------------------------------------
+# A grid is a list of side * side characters, row by row: "#" wall, " " open, S start, G goal, and
+# o path.
 
 
 def neighbours(cell, side):
@@ -289,11 +306,12 @@ def neighbours(cell, side):
 
 
 def carve(random, side, winding, loops):
-    """The open cells of a maze: a tree that grows through the grid, and then `loops` walls between two of its cells
-    opened, where there are so many.
+    """The open cells of a maze: a tree that grows through the grid, and then `loops` walls between
+    two of its cells opened, where there are so many.
 
-    With probability `winding` the tree grows on where it grew last (long corridors), else from a cell at random
-    (short side branches). A wall may be opened when it has a single open neighbour: that closes no loop.
+    With probability `winding` the tree grows on where it grew last (long corridors), else from a
+    cell at random (short side branches). A wall may be opened when it has a single open neighbour:
+    that closes no loop.
     """
     growing = [random.randint(side * side)]
     open_cells = set(growing)
@@ -318,8 +336,8 @@ def carve(random, side, winding, loops):
 
 
 def shortest_paths(open_cells, start, side):
-    """Breadth first: for every cell within reach its distance from `start`, how many shortest paths lead there, and
-    the cell before it on one of them."""
+    """Breadth first: for every cell within reach its distance from `start`, how many shortest paths
+    lead there, and the cell before it on one of them."""
     distance, count, before, layer = {start: 0}, {start: 1}, {}, [start]
     while layer:
         following = []
@@ -335,13 +353,15 @@ def shortest_paths(open_cells, start, side):
 
 
 def maze(random, side, lengths, winding, loops):
-    """Question, answer and the path's length. The shortest path is unique; its length (how many cells are marked o) is drawn from those
-    in `lengths` that the maze has, so that long and short ones are equally frequent as far as mazes allow."""
+    """Question, answer and the path's length. The shortest path is unique; its length (how many
+    cells are marked o) is drawn from those in `lengths` that the maze has, so that long and short
+    ones are equally frequent as far as mazes allow."""
     while True:
         open_cells = carve(random, side, winding, random.randint(loops + 1))
         start = sorted(open_cells)[random.randint(len(open_cells))]
         distance, count, before = shortest_paths(open_cells, start, side)
-        goals = [cell for cell in sorted(distance) if count[cell] == 1 and distance[cell] - 1 in lengths]
+        goals = [cell for cell in sorted(distance)
+                 if count[cell] == 1 and distance[cell] - 1 in lengths]
         if not goals:
             continue
         choices = sorted({distance[cell] for cell in goals})
@@ -358,7 +378,8 @@ def maze(random, side, lengths, winding, loops):
 
 
 def walls(answer):
-    """The same for two mazes whose walls the symmetries of the square carry into each other, and only for those."""
+    """The same for two mazes whose walls the symmetries of the square carry into each other, and
+    only for those."""
     side = math.isqrt(len(answer))
     grid = (np.array(answer) == "#").reshape(side, side)
     return min(np.rot90(view, turns).tobytes() for view in (grid, grid.T) for turns in range(4))
@@ -374,31 +395,37 @@ def paper_maze(split, i):
     return maze(random, 30, range(111, 900), winding=0.9, loops=20)
 
 
-# ---- ARC: the rules are in rules.py -------------------------------------------------------------------------------
+# ---- ARC: the rules are in rules.py --------------------------------------------------------------
 
 
 def arc_task(name, rule):
-    """3 to 5 demonstrations and 1 or 2 tests of a rule, no input twice, as the official JSON has them."""
-    random = np.random.RandomState([5, zlib.crc32(name.encode())])  # a task of its own, whatever stands before it
+    """3 to 5 demonstrations and 1 or 2 tests of a rule, no input twice, as the official JSON has
+    them."""
+    # seeded by its name, so that a task is the same whatever stands before it
+    random = np.random.RandomState([5, zlib.crc32(name.encode())])
     demonstrations, tests = random.randint(3, 6), 1 + (random.randint(4) == 0)
     pairs = {}
     while len(pairs) < demonstrations + tests:
         grids = rule(random)
-        pairs.setdefault(str(grids[0].tolist()), {"input": grids[0].tolist(), "output": grids[1].tolist()})
+        pair = {"input": grids[0].tolist(), "output": grids[1].tolist()}
+        pairs.setdefault(str(pair["input"]), pair)
     pairs = list(pairs.values())
     return {"train": pairs[:demonstrations], "test": pairs[demonstrations:]}
 
 
-# ---- the files ----------------------------------------------------------------------------------------------------
+# ---- the files -----------------------------------------------------------------------------------
 
 
 def csv_line(question, answer, rating):
-    """A line of the published format. The rating: a solver's guesses (Sudoku), the path's length (maze)."""
-    return f"made,{''.join(map(str, question)).replace('0', '.')},{''.join(map(str, answer))},{rating}"
+    """A line of the published format. The rating: a solver's guesses (Sudoku), the path's length
+    (maze)."""
+    question = "".join(map(str, question)).replace("0", ".")
+    return f"made,{question},{''.join(map(str, answer))},{rating}"
 
 
 def write_csv(folder, puzzle, key, splits):
-    """Write train.csv, valid.csv and test.csv; fail if two puzzles may share their solution up to symmetry."""
+    """Write train.csv, valid.csv and test.csv; fail if two puzzles may share their solution up to
+    symmetry."""
     folder.mkdir(parents=True, exist_ok=True)
     seen = set()
     for split, count in splits.items():

@@ -1,12 +1,13 @@
 """The rules of the bundled puzzles: small tasks in the manner of ARC, written for this repository.
 
-Every rule is a function of a `random` (a numpy.random.RandomState) that draws one pair (input, output): two grids of
-colours 0 to 9 with sides from 1 to 9, where 0 is the black background. Called again and again, it gives pairs of one
-and the same task: the colours that the rule speaks of are fixed in the function, all the rest varies. A rule that has
-drawn something unclear (a tie, say) returns None and is asked again by until_clear, at the end of the file.
+Every rule is a function of a `random` (a numpy.random.RandomState) that draws one pair (input,
+output): two grids of colours 0 to 9 with sides from 1 to 9, where 0 is the black background. Called
+again and again, it gives pairs of one and the same task: the colours that the rule speaks of are
+fixed in the function, all the rest varies. A rule that has drawn something unclear (a tie, say)
+returns None and is asked again by until_clear, at the end of the file.
 
-TRAINING and EVALUATION hold the rules by name. No rule of one stands in the other, not even turned, mirrored or in
-other colours.
+TRAINING and EVALUATION hold the rules by name. No rule of one stands in the other, not even turned,
+mirrored or in other colours.
 """
 
 import functools
@@ -16,7 +17,7 @@ import numpy as np
 BLACK, BLUE, RED, GREEN, YELLOW, GREY, PINK, ORANGE, AZURE, MAROON = range(10)
 
 
-# Helpers ------------------------------------------------------------------------------------------------------------
+# Helpers ------------------------------------------------------------------------------------------
 
 
 def blank(height, width, colour=BLACK):
@@ -30,8 +31,10 @@ def pick(random, count, without=()):
 
 
 def scatter(random, height, width, colours, share=0.6):
-    """A grid in which a share of the cells has a random one of the colours and the rest is black."""
-    return np.where(random.rand(height, width) < share, random.choice(colours, (height, width)), BLACK)
+    """A grid in which a share of the cells has a random one of the colours and the rest is
+    black."""
+    coloured = random.rand(height, width) < share
+    return np.where(coloured, random.choice(colours, (height, width)), BLACK)
 
 
 def sprinkle(random, height, width, colour, count):
@@ -50,7 +53,8 @@ def far_points(random, height, width, count, gap):
     """Random cells (row, column) that lie at least `gap` rows or `gap` columns from each other."""
     while True:
         points = [(random.randint(height), random.randint(width)) for _ in range(count)]
-        if all(max(abs(r - s), abs(c - d)) >= gap for i, (r, c) in enumerate(points) for s, d in points[:i]):
+        if all(max(abs(r - s), abs(c - d)) >= gap
+               for i, (r, c) in enumerate(points) for s, d in points[:i]):
             return points
 
 
@@ -69,17 +73,20 @@ def blob(random, size, colour):
 
 
 def box(height, width, colour, inside):
-    """A rectangle whose rim has one colour and whose inside has another (or is a grid of that size)."""
+    """A rectangle whose rim has one colour and whose inside has another (or is a grid of that
+    size)."""
     grid = blank(height, width, colour)
     grid[1:-1, 1:-1] = inside
     return grid
 
 
 def place(random, grid, piece):
-    """Puts the piece where it touches nothing, not even at a corner. Returns whether there was room."""
+    """Puts the piece where it touches nothing, not even at a corner. Returns whether there was
+    room."""
     height, width = piece.shape
     wide = np.pad(grid, 1)
-    room = [(r, c) for r in range(grid.shape[0] - height + 1) for c in range(grid.shape[1] - width + 1)
+    room = [(r, c) for r in range(grid.shape[0] - height + 1)
+            for c in range(grid.shape[1] - width + 1)
             if not wide[r:r + height + 2, c:c + width + 2].any()]
     if room:
         row, column = room[random.randint(len(room))]
@@ -88,7 +95,8 @@ def place(random, grid, piece):
 
 
 def place_all(random, height, width, pieces):
-    """A grid with all the pieces at random places, none touching another. None where there was no room."""
+    """A grid with all the pieces at random places, none touching another. None where there was no
+    room."""
     grid = blank(height, width)
     return grid if all(place(random, grid, piece) for piece in pieces) else None
 
@@ -113,7 +121,7 @@ def objects(grid):
     return masks
 
 
-# Training, easy: each cell of the answer hangs on few cells at fixed places -----------------------------------------
+# Training, easy: each cell of the answer hangs on few cells at fixed places -----------------------
 
 
 def mirror_left_right(random):
@@ -147,14 +155,16 @@ def four_copies(random):
 
 
 def in_both_halves(random):
-    """Left and right of the grey line: a cell coloured in both halves becomes red, every other one black."""
+    """Left and right of the grey line: a cell coloured in both halves becomes red, every other one
+    black."""
     left, right = scatter(random, 4, 4, [AZURE]), scatter(random, 4, 4, [ORANGE])
     both = (left > 0) & (right > 0)
     return np.hstack([left, blank(4, 1, GREY), right]), np.where(both, RED, BLACK)
 
 
 def left_over_right(random):
-    """The left half is laid over the right half: where the left one is black, the right one shows."""
+    """The left half is laid over the right half: where the left one is black, the right one
+    shows."""
     left, right = scatter(random, 4, 3, [PINK], share=0.5), scatter(random, 4, 3, [GREEN])
     if not (left * right).any():
         return None
@@ -192,13 +202,15 @@ def cut_to_chequers(random):
 
 
 def row_to_diagonal(random):
-    """The cells of the row go to the diagonal of a square, from the top left to the bottom right."""
+    """The cells of the row go to the diagonal of a square, from the top left to the bottom
+    right."""
     row = random.choice(pick(random, 4), 5)
     return row[None], np.diag(row)
 
 
 def row_to_rings(random):
-    """The colours of the row become the rings of a square, the first outermost and the last in the centre."""
+    """The colours of the row become the rings of a square, the first outermost and the last in the
+    centre."""
     row = random.choice(pick(random, 6), 4)
     return row[None], box(7, 7, row[0], box(5, 5, row[1], box(3, 3, row[2], row[3])))
 
@@ -216,11 +228,12 @@ def cast_a_shadow(random):
     return (grid, np.where(shadow > 0, GREY, grid)) if not (shadow * grid).any() else None
 
 
-# Training, medium: objects, lines and patterns ----------------------------------------------------------------------
+# Training, medium: objects, lines and patterns ----------------------------------------------------
 
 
 def fall_down(random):
-    """All coloured cells fall down in their columns until they lie on the floor or on each other."""
+    """All coloured cells fall down in their columns until they lie on the floor or on each
+    other."""
     grid = scatter(random, 5, 5, pick(random, 3), share=0.4)
     order = np.argsort(grid > 0, axis=0, kind="stable")
     return grid, np.take_along_axis(grid, order, axis=0)
@@ -255,7 +268,8 @@ def ring_around_points(random):
 
 
 def connect_equal_points(random):
-    """Two points of one colour, in one row or in one column, are connected by a line of their colour."""
+    """Two points of one colour, in one row or in one column, are connected by a line of their
+    colour."""
     grid, out = blank(6, 6), blank(6, 6)
     for row, colour in zip(random.permutation(6)[:2], pick(random, 2)):
         start = random.randint(4)
@@ -336,19 +350,21 @@ def paint_empty_lines(random):
 def mark_the_middle(random):
     """The cell in the middle between the two orange points becomes blue."""
     height, width, half = random.randint(3, 10), random.randint(7, 10), random.randint(1, 4)
-    grid, row, start = blank(height, width), random.randint(height), random.randint(width - 2 * half)
+    grid = blank(height, width)
+    row, start = random.randint(height), random.randint(width - 2 * half)
     grid[row, [start, start + 2 * half]] = ORANGE
     out = grid.copy()
     out[row, start + half] = BLUE
     return (grid, out) if random.rand() < 0.5 else (grid.T, out.T)
 
 
-# Training, hard: counting, comparing, looking at whole objects ------------------------------------------------------
+# Training, hard: counting, comparing, looking at whole objects ------------------------------------
 
 
 def fill_closed_rings(random):
     """The black inside of a closed pink ring becomes azure; rings with a gap stay empty."""
-    rings = [box(*random.randint(3, 5, 2), PINK, inside) for inside in [AZURE, BLACK, random.choice([AZURE, BLACK])]]
+    rings = [box(*random.randint(3, 5, 2), PINK, inside)
+             for inside in [AZURE, BLACK, random.choice([AZURE, BLACK])]]
     for ring in rings:
         if not (ring == AZURE).any():
             ring[1, random.choice([0, -1])] = BLACK
@@ -364,14 +380,17 @@ def largest_becomes_red(random):
 
 
 def colour_by_size(random):
-    """Grey objects of one cell become orange, those of two cells yellow, those of three cells green."""
+    """Grey objects of one cell become orange, those of two cells yellow, those of three cells
+    green."""
     sizes = [1, 2, 3, random.randint(1, 4)]
-    out = place_all(random, 6, 6, [blob(random, size, [ORANGE, YELLOW, GREEN][size - 1]) for size in sizes])
+    blobs = [blob(random, size, [ORANGE, YELLOW, GREEN][size - 1]) for size in sizes]
+    out = place_all(random, 6, 6, blobs)
     return None if out is None else (np.where(out > 0, GREY, BLACK), out)
 
 
 def count_to_bar(random):
-    """The output is a row of five cells; as many of them, from the left, are azure as the input has azure cells."""
+    """The output is a row of five cells; as many of them, from the left, are azure as the input has
+    azure cells."""
     count = random.randint(1, 6)
     return sprinkle(random, 5, 5, AZURE, count), np.where(np.arange(5)[None] < count, AZURE, BLACK)
 
@@ -381,7 +400,8 @@ def most_frequent_colour(random):
     grid = random.choice(pick(random, 3), (4, 4))
     colours, counts = np.unique(grid, return_counts=True)
     ranked = np.sort(counts)
-    return (grid, blank(1, 1, colours[counts.argmax()])) if len(ranked) > 1 and ranked[-1] > ranked[-2] + 1 else None
+    clear = len(ranked) > 1 and ranked[-1] > ranked[-2] + 1
+    return (grid, blank(1, 1, colours[counts.argmax()])) if clear else None
 
 
 def sort_the_bars(random):
@@ -431,7 +451,8 @@ def solid_or_hollow(random):
 
 def drop_what_touches_the_border(random):
     """Objects that touch the border of the grid vanish; the others stay."""
-    grid = place_all(random, 7, 7, [blob(random, random.randint(2, 5), colour) for colour in pick(random, 4)])
+    blobs = [blob(random, random.randint(2, 5), colour) for colour in pick(random, 4)]
+    grid = place_all(random, 7, 7, blobs)
     if grid is None:
         return None
     out, inside = grid.copy(), box(7, 7, 0, 1) > 0
@@ -456,7 +477,8 @@ def merge_equal_rows(random):
     count = random.randint(2, 5)
     out = random.choice(pick(random, 3), (count, 4))
     times = random.randint(1, 4, count)
-    return (out.repeat(times, axis=0), out) if len(np.unique(out, axis=0)) == count and times.sum() < 10 else None
+    clear = len(np.unique(out, axis=0)) == count and times.sum() < 10
+    return (out.repeat(times, axis=0), out) if clear else None
 
 
 def full_rows_vanish(random):
@@ -465,10 +487,11 @@ def full_rows_vanish(random):
     grid = np.vstack([blank(2, 5), scatter(random, 4, 5, colours)])
     grid[random.randint(3, 6)] = random.choice(colours, 5)
     full = grid.all(axis=1)
-    return (grid, np.vstack([blank(full.sum(), 5), grid[~full]])) if grid[2:].any(axis=1).all() else None
+    clear = grid[2:].any(axis=1).all()
+    return (grid, np.vstack([blank(full.sum(), 5), grid[~full]])) if clear else None
 
 
-# Evaluation, easy ---------------------------------------------------------------------------------------------------
+# Evaluation, easy ---------------------------------------------------------------------------------
 
 
 def half_turn(random):
@@ -505,20 +528,25 @@ def spread_apart(random):
 
 
 def kaleidoscope(random):
-    """The input stands at the top left; its mirror images are beside it, below it and across from it."""
+    """The input stands at the top left; its mirror images are beside it, below it and across from
+    it."""
     grid = scatter(random, 3, 3, pick(random, 3), share=0.8)
     top = np.hstack([grid, grid[:, ::-1]])
     return grid, np.vstack([top, top[::-1]])
 
 
 def in_one_half_only(random):
-    """Above and below the blue line: a cell coloured in just one half becomes green, every other one black."""
-    top, bottom = scatter(random, 4, 4, [YELLOW], share=0.5), scatter(random, 4, 4, [MAROON], share=0.5)
-    return np.vstack([top, blank(1, 4, BLUE), bottom]), np.where((top > 0) != (bottom > 0), GREEN, BLACK)
+    """Above and below the blue line: a cell coloured in just one half becomes green, every other
+    one black."""
+    top = scatter(random, 4, 4, [YELLOW], share=0.5)
+    bottom = scatter(random, 4, 4, [MAROON], share=0.5)
+    one = (top > 0) != (bottom > 0)
+    return np.vstack([top, blank(1, 4, BLUE), bottom]), np.where(one, GREEN, BLACK)
 
 
 def in_neither_half(random):
-    """Left and right of the red line: a cell black in both halves becomes azure, every other one black."""
+    """Left and right of the red line: a cell black in both halves becomes azure, every other one
+    black."""
     left, right = scatter(random, 4, 3, [GREY], share=0.5), scatter(random, 4, 3, [PINK], share=0.5)
     return np.hstack([left, blank(4, 1, RED), right]), np.where(left + right == 0, AZURE, BLACK)
 
@@ -542,7 +570,8 @@ def copy_the_half(random):
 
 
 def shear_the_rows(random):
-    """The first row stays, the second moves one cell to the right, the third two, and so on; what leaves comes back."""
+    """The first row stays, the second moves one cell to the right, the third two, and so on; what
+    leaves comes back."""
     grid = random.choice(pick(random, 4), (4, 4))
     return grid, np.stack([np.roll(row, steps) for steps, row in enumerate(grid)])
 
@@ -556,9 +585,11 @@ def paint_the_middle_cross(random):
 
 
 def colour_by_ring(random):
-    """Grey cells become blue along the border, yellow in the ring next to it and red in the middle."""
+    """Grey cells become blue along the border, yellow in the ring next to it and red in the
+    middle."""
     grid, depth = scatter(random, 6, 6, [GREY], share=0.5), np.array([0, 1, 2, 2, 1, 0])
-    out = np.where(grid == GREY, np.array([BLUE, YELLOW, RED])[np.minimum.outer(depth, depth)], grid)
+    rings = np.array([BLUE, YELLOW, RED])[np.minimum.outer(depth, depth)]
+    out = np.where(grid == GREY, rings, grid)
     return (grid, out) if (out == RED).any() else None
 
 
@@ -570,22 +601,25 @@ def reverse_every_second_row(random):
     return grid, out
 
 
-# Evaluation, medium -------------------------------------------------------------------------------------------------
+# Evaluation, medium -------------------------------------------------------------------------------
 
 
 def drift_apart(random):
-    """In every row the maroon cells slide to the left border and the green cells to the right border."""
+    """In every row the maroon cells slide to the left border and the green cells to the right
+    border."""
     grid, out = blank(5, 6), blank(5, 6)
     for row in range(5):
         count = random.randint(1, 4)
-        colours = np.sort(random.choice([MAROON, GREEN], count))[::-1]  # maroon stands left, so that none must pass
+        # maroon stands left, so that none must pass
+        colours = np.sort(random.choice([MAROON, GREEN], count))[::-1]
         grid[row, np.sort(random.permutation(6)[:count])] = colours
         out[row, np.arange(count) + np.where(colours == GREEN, 6 - count, 0)] = colours
     return (grid, out) if (grid == MAROON).any() and (grid == GREEN).any() else None
 
 
 def diagonal_lines(random):
-    """Every point draws a line of its colour diagonally, down and to the right, up to the border."""
+    """Every point draws a line of its colour diagonally, down and to the right, up to the
+    border."""
     grid, out = blank(6, 6), blank(6, 6)
     points = free_points(random, 5, 5, 2)
     for (row, column), colour in zip(points, pick(random, 2)):
@@ -595,7 +629,8 @@ def diagonal_lines(random):
 
 
 def rows_and_columns(random):
-    """An orange point fills its row, a blue point its column; where they cross, the blue line is on top."""
+    """An orange point fills its row, a blue point its column; where they cross, the blue line is on
+    top."""
     grid, out = blank(6, 6), blank(6, 6)
     points = free_points(random, 6, 6, random.randint(2, 4))
     colours = [BLUE] + [ORANGE] * (len(points) - 1)
@@ -616,7 +651,8 @@ def diagonal_neighbours(random):
 
 
 def elbow(random):
-    """From red, an azure line runs along the row to the column of green, then along this column to green."""
+    """From red, an azure line runs along the row to the column of green, then along this column to
+    green."""
     grid, out = blank(7, 7), blank(7, 7)
     (row, column), (other_row, other_column) = free_points(random, 7, 7, 2)
     out[row, min(column, other_column):max(column, other_column) + 1] = AZURE
@@ -643,18 +679,21 @@ def repeat_the_diagonals(random):
 
 
 def repair_the_mirror(random):
-    """The grid is its own mirror image over the diagonal from the top left; the black hole is repaired."""
+    """The grid is its own mirror image over the diagonal from the top left; the black hole is
+    repaired."""
     half = random.choice(pick(random, 4), (6, 6))
     out = np.triu(half) + np.triu(half, 1).T
     grid, (row, column) = out.copy(), random.randint(0, 4, 2)
     grid[row:row + 2, column:column + 3] = BLACK
-    return (grid, out) if np.maximum(grid, grid.T).all() else None  # the mirror image of the hole is to be seen
+    seen = np.maximum(grid, grid.T).all()  # the mirror image of the hole is to be seen
+    return (grid, out) if seen else None
 
 
 def mark_the_crossings(random):
     """Where a row line and a column line of azure cross, the cell becomes pink."""
     grid = blank(*random.randint(5, 10, 2))
-    rows, columns = (random.permutation(np.arange(random.randint(2), side, 2))[:random.randint(1, 4)]
+    rows, columns = (
+        random.permutation(np.arange(random.randint(2), side, 2))[:random.randint(1, 4)]
                      for side in grid.shape)
     grid[rows], grid[:, columns] = AZURE, AZURE
     out = grid.copy()
@@ -664,12 +703,14 @@ def mark_the_crossings(random):
 
 def hollow_the_blocks(random):
     """The inside of every block becomes black; only its rim stays."""
-    drawn = place_all(random, 8, 8, [box(*random.randint(3, 6, 2), colour, -colour) for colour in pick(random, 2)])
+    boxes = [box(*random.randint(3, 6, 2), colour, -colour) for colour in pick(random, 2)]
+    drawn = place_all(random, 8, 8, boxes)
     return None if drawn is None else (np.abs(drawn), np.maximum(drawn, BLACK))
 
 
 def fill_between_corners(random):
-    """Two grey points are opposite corners of a rectangle, which is filled with orange; the points stay."""
+    """Two grey points are opposite corners of a rectangle, which is filled with orange; the points
+    stay."""
     grid = blank(*random.randint(5, 9, 2))
     (top, column), (bottom, other) = sorted(free_points(random, *grid.shape, 2))
     grid[top, column] = grid[bottom, other] = GREY
@@ -679,7 +720,8 @@ def fill_between_corners(random):
 
 
 def crossing_table(random):
-    """A cell becomes red if the first cell of its row and the top cell of its column are both yellow."""
+    """A cell becomes red if the first cell of its row and the top cell of its column are both
+    yellow."""
     grid = blank(6, 6)
     grid[0, 1:], grid[1:, 0] = scatter(random, 2, 5, [YELLOW], share=0.5)
     return grid, np.where(np.outer(grid[:, 0], grid[0]) > 0, RED, grid)
@@ -698,25 +740,29 @@ def fill_the_room(random):
 
 
 def pinwheel(random):
-    """The square at the top left is turned clockwise into the other corners, a quarter turn from each to the next."""
+    """The square at the top left is turned clockwise into the other corners, a quarter turn from
+    each to the next."""
     square = random.choice(pick(random, 3), (3, 3))
     grid = np.pad(square, ((0, 3), (0, 3)))
-    return grid, np.block([[square, np.rot90(square, -1)], [np.rot90(square, 1), np.rot90(square, 2)]])
+    return grid, np.block([[square, np.rot90(square, -1)],
+                           [np.rot90(square, 1), np.rot90(square, 2)]])
 
 
 def lying_or_standing(random):
     """Grey bars that lie become pink, those that stand become green."""
     bars = [blank(1, random.randint(2, 5), PINK), blank(random.randint(2, 5), 1, GREEN)]
-    bars.append([blank(1, random.randint(2, 5), PINK), blank(random.randint(2, 5), 1, GREEN)][random.randint(2)])
+    either = [blank(1, random.randint(2, 5), PINK), blank(random.randint(2, 5), 1, GREEN)]
+    bars.append(either[random.randint(2)])
     out = place_all(random, 6, 6, bars)
     return None if out is None else (np.where(out > 0, GREY, BLACK), out)
 
 
-# Evaluation, hard ---------------------------------------------------------------------------------------------------
+# Evaluation, hard ---------------------------------------------------------------------------------
 
 
 def shoot_the_arrow(random):
-    """A pink cell with a green cell behind it is an arrow: a pink line runs from it, away from green, to the border."""
+    """A pink cell with a green cell behind it is an arrow: a pink line runs from it, away from
+    green, to the border."""
     (height, width), turns = random.randint(4, 9, 2), random.randint(4)
     grid, row, head = blank(height, width), random.randint(height), random.randint(1, width - 1)
     grid[row, [head - 1, head]] = GREEN, PINK
@@ -734,7 +780,8 @@ def drop_the_smallest(random):
 
 
 def rank_the_colours(random):
-    """The output is a column of the three colours, from the most frequent one down to the rarest."""
+    """The output is a column of the three colours, from the most frequent one down to the
+    rarest."""
     grid = random.choice(pick(random, 3), (4, 4), p=[0.5, 0.3, 0.2])
     colours, counts = np.unique(grid, return_counts=True)
     if len(counts) < 3 or np.diff(np.sort(counts)).min() < 2:
@@ -745,19 +792,22 @@ def rank_the_colours(random):
 def look_into_the_frame(random):
     """The output is what the green frame surrounds."""
     colours, (height, width) = pick(random, 2, without=[GREEN]), random.randint(4, 7, 2)
-    grid, row, column = scatter(random, 7, 7, colours, share=0.4), random.randint(8 - height), random.randint(8 - width)
+    grid = scatter(random, 7, 7, colours, share=0.4)
+    row, column = random.randint(8 - height), random.randint(8 - width)
     inside = scatter(random, height - 2, width - 2, colours)
     grid[row:row + height, column:column + width] = box(height, width, GREEN, inside)
     return (grid, inside) if inside.any() else None
 
 
 def odd_shape_out(random):
-    """Three squares stand side by side; two show the same shape, and the one with another shape is kept."""
+    """Three squares stand side by side; two show the same shape, and the one with another shape is
+    kept."""
     shape, other = random.rand(2, 3, 3) < 0.5
     if (shape != other).sum() < 3 or not shape.any() or not other.any():
         return None
     odd = random.randint(3)
-    squares = [np.where(other if i == odd else shape, colour, BLACK) for i, colour in enumerate(pick(random, 3))]
+    squares = [np.where(other if i == odd else shape, colour, BLACK)
+               for i, colour in enumerate(pick(random, 3))]
     return np.hstack(squares), squares[odd]
 
 
@@ -766,7 +816,8 @@ def colour_that_occurs_once(random):
     rare, *colours = pick(random, 4)
     grid = random.choice(colours, (4, 4))
     grid[random.randint(4), random.randint(4)] = rare
-    return (grid, blank(1, 1, rare)) if np.sort(np.unique(grid, return_counts=True)[1])[1] > 2 else None
+    clear = np.sort(np.unique(grid, return_counts=True)[1])[1] > 2
+    return (grid, blank(1, 1, rare)) if clear else None
 
 
 def seed_spreads(random):
@@ -783,11 +834,13 @@ def seed_spreads(random):
 
 
 def stamp_the_pattern(random):
-    """The square pattern at the top left is copied onto every grey point, with its centre on the point."""
+    """The square pattern at the top left is copied onto every grey point, with its centre on the
+    point."""
     grid = blank(8, 8)
     grid[:3, :3] = random.choice(pick(random, 3, without=[GREY]), (3, 3))
     out = grid.copy()
-    for row, column in far_points(random, 6, 6, random.randint(1, 4), gap=3):  # the top left cells of the copies
+    # the top left cells of the copies
+    for row, column in far_points(random, 6, 6, random.randint(1, 4), gap=3):
         if max(row, column) < 3:
             return None
         grid[row + 1, column + 1] = GREY
@@ -806,13 +859,15 @@ def read_left_to_right(random):
 
 def wider_side(random):
     """The grey line parts the grid; the wider side is kept."""
-    grid, line = scatter(random, 4, 8, pick(random, 3, without=[GREY]), share=0.8), random.choice([1, 2, 5, 6])
+    grid = scatter(random, 4, 8, pick(random, 3, without=[GREY]), share=0.8)
+    line = random.choice([1, 2, 5, 6])
     grid[:, line] = GREY
     return grid, grid[:, :line] if line > 4 else grid[:, line + 1:]
 
 
 def rain_water(random):
-    """Blue water fills the dips: all black cells with maroon ground somewhere left and right in their row."""
+    """Blue water fills the dips: all black cells with maroon ground somewhere left and right in
+    their row."""
     ground = np.arange(6, 0, -1)[:, None] <= random.randint(0, 6, 6)
     left = np.maximum.accumulate(ground, axis=1)
     right = np.maximum.accumulate(ground[:, ::-1], axis=1)[:, ::-1]
@@ -830,7 +885,8 @@ def paint_the_fullest_row(random):
 
 
 def follow_the_legend(random):
-    """The two cells at the top left are a legend: below, cells of its left colour take its right colour."""
+    """The two cells at the top left are a legend: below, cells of its left colour take its right
+    colour."""
     old, new, other = pick(random, 3)
     grid = np.vstack([blank(2, 5), scatter(random, 4, 5, [old, other])])
     grid[0, :2] = old, new
@@ -840,7 +896,8 @@ def follow_the_legend(random):
 
 
 def turn_at_the_stone(random):
-    """A yellow line runs from the point to the right up to the grey stone, turns there and runs down to the floor."""
+    """A yellow line runs from the point to the right up to the grey stone, turns there and runs
+    down to the floor."""
     height, width = random.randint(4, 9, 2)
     grid, row, start = blank(height, width), random.randint(height - 1), random.randint(width - 2)
     stone = random.randint(start + 2, width)
@@ -850,7 +907,7 @@ def turn_at_the_stone(random):
     return grid, out
 
 
-# The two sets -------------------------------------------------------------------------------------------------------
+# The two sets -------------------------------------------------------------------------------------
 
 
 def until_clear(rule):
@@ -865,20 +922,22 @@ def until_clear(rule):
 
 
 TRAINING = {rule.__name__: until_clear(rule) for rule in (
-    mirror_left_right, quarter_turn, red_to_blue, double_size, four_copies, in_both_halves, left_over_right,
-    paint_the_border, keep_the_left_half, one_step_right, mirror_the_half, cut_to_chequers, row_to_diagonal,
-    row_to_rings, colour_by_side, cast_a_shadow, fall_down, lines_down, cross_through_points, ring_around_points,
-    connect_equal_points, drop_single_cells, repeat_the_stripes, repair_the_tiling, corners_of_blocks,
-    colour_of_the_column, ends_meet_halfway, complete_the_square, paint_empty_lines, mark_the_middle,
-    fill_closed_rings, largest_becomes_red, colour_by_size, count_to_bar, most_frequent_colour, sort_the_bars,
-    cut_out_the_object, fullest_square, slide_to_the_wall, solid_or_hollow, drop_what_touches_the_border,
-    red_moves_to_blue, merge_equal_rows, full_rows_vanish)}
+    mirror_left_right, quarter_turn, red_to_blue, double_size, four_copies, in_both_halves,
+    left_over_right, paint_the_border, keep_the_left_half, one_step_right, mirror_the_half,
+    cut_to_chequers, row_to_diagonal, row_to_rings, colour_by_side, cast_a_shadow, fall_down,
+    lines_down, cross_through_points, ring_around_points, connect_equal_points, drop_single_cells,
+    repeat_the_stripes, repair_the_tiling, corners_of_blocks, colour_of_the_column,
+    ends_meet_halfway, complete_the_square, paint_empty_lines, mark_the_middle, fill_closed_rings,
+    largest_becomes_red, colour_by_size, count_to_bar, most_frequent_colour, sort_the_bars,
+    cut_out_the_object, fullest_square, slide_to_the_wall, solid_or_hollow,
+    drop_what_touches_the_border, red_moves_to_blue, merge_equal_rows, full_rows_vanish)}
 EVALUATION = {rule.__name__: until_clear(rule) for rule in (
-    half_turn, flip_over_diagonal, swap_two_colours, half_size, spread_apart, kaleidoscope, in_one_half_only,
-    in_neither_half, peel_the_border, thicken_the_border, copy_the_half, shear_the_rows, paint_the_middle_cross,
-    colour_by_ring, reverse_every_second_row, drift_apart, diagonal_lines, rows_and_columns, diagonal_neighbours,
-    elbow, clean_the_rows, repeat_the_diagonals, repair_the_mirror, mark_the_crossings, hollow_the_blocks,
-    fill_between_corners, crossing_table, fill_the_room, pinwheel, lying_or_standing, shoot_the_arrow,
-    drop_the_smallest, rank_the_colours, look_into_the_frame, odd_shape_out, colour_that_occurs_once, seed_spreads,
-    stamp_the_pattern, read_left_to_right, wider_side, rain_water, paint_the_fullest_row, follow_the_legend,
-    turn_at_the_stone)}
+    half_turn, flip_over_diagonal, swap_two_colours, half_size, spread_apart, kaleidoscope,
+    in_one_half_only, in_neither_half, peel_the_border, thicken_the_border, copy_the_half,
+    shear_the_rows, paint_the_middle_cross, colour_by_ring, reverse_every_second_row, drift_apart,
+    diagonal_lines, rows_and_columns, diagonal_neighbours, elbow, clean_the_rows,
+    repeat_the_diagonals, repair_the_mirror, mark_the_crossings, hollow_the_blocks,
+    fill_between_corners, crossing_table, fill_the_room, pinwheel, lying_or_standing,
+    shoot_the_arrow, drop_the_smallest, rank_the_colours, look_into_the_frame, odd_shape_out,
+    colour_that_occurs_once, seed_spreads, stamp_the_pattern, read_left_to_right, wider_side,
+    rain_water, paint_the_fullest_row, follow_the_legend, turn_at_the_stone)}

@@ -1,0 +1,229 @@
+"""The command line's manners: flags, one clear line for what goes wrong, Ctrl-C, whole files.
+
+What train.py, evaluate.py and bench.py share and no student need read. No torch here.
+"""
+import argparse
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from puzzles.read import BadInput
+
+
+class Failure(Exception):
+    """A run cannot go on; the message says why and where, in one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, but what is wrong is raised as BadInput, and no flag may be shortened."""
+
+    def __init__(self, **more):
+        super().__init__(allow_abbrev=False, **more)
+
+    def error(self, message):
+        raise BadInput(message)
+
+    def add_settings(self, defaults):
+        """A flag for each of the settings in FLAGS that `defaults` has; it shows the default."""
+        for title, flags in FLAGS.items():
+            group = self.add_argument_group(title)
+            for name, (kind, about) in flags.items():
+                if name in defaults:
+                    if defaults[name] not in (None, ""):
+                        about += f" ({defaults[name]})"
+                    how = "action" if kind is argparse.BooleanOptionalAction else "type"
+                    group.add_argument(f"--{name}", default=defaults[name], help=about,
+                                       **{how: kind})
+
+
+def between(kind, low, high):
+    """An argparse type: an int or a float from `low` to `high`."""
+
+    def number(text):
+        if not low <= kind(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return kind(text)
+
+    return number
+
+
+def mixer(value):
+    if value not in ("attention", "mlp"):
+        raise argparse.ArgumentTypeError(f'{value} is neither "attention" nor "mlp"')
+    return value
+
+
+whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
+positive, share = between(float, 0, 10**9), between(float, 0, 1)
+FLAGS = {
+    "the net": {
+        "hidden_size": (whole, "channels"),
+        "num_heads": (whole, "attention heads"),
+        "layers": (whole, "of the net; HRM has two such nets"),
+        "mixer": (mixer, "what connects the cells: attention or mlp"),
+        "prefix_len": (from_0, "positions before the cells"),
+    },
+    "the recursion": {
+        "T_H": (whole, "updates of the answer in a refinement step"),
+        "T_L": (whole, "updates of the latent before each update of the answer"),
+        "N_sup": (whole, "refinement steps a puzzle gets, at most"),
+    },
+    "the training": {
+        "batch_size": (whole, "puzzles at a time, of all processes together"),
+        "steps": (whole, "a refinement step of the batch and an optimizer step each"),
+        "lr": (positive, "AdamW's learning rate"),
+        "warmup": (whole, "steps over which the rates rise"),
+        "decay": (share, "last share of the steps, over which the rates fall to 0"),
+        "weight_decay": (positive, "AdamW's"),
+        "ema": (share, "what the weights' moving average keeps in a step"),
+        "explore": (share, "share of the halts that must wait for a random step"),
+    },
+    "ARC": {
+        "augmentations": (whole, "views a task, each with an embedding of its own"),
+        "canvas": (from_0, "its side; at least the largest grid's"),
+        "puzzle_lr": (positive, "the embeddings' learning rate (sign-SGD)"),
+        "puzzle_decay": (positive, "the embeddings' weight decay"),
+    },
+    "the run": {
+        "data": (str, "a path: published files in place of the bundled puzzles"),
+        "train_puzzles": (whole, "train on this many of the puzzles, drawn at random"),
+        "test_puzzles": (whole, "test on the first so many at the end, else on all"),
+        "seed": (from_0, "of all that is random"),
+        "device": (str, "cpu, cuda, mps, ..."),
+        "compile": (argparse.BooleanOptionalAction, "torch.compile; else where it pays, on CUDA"),
+        "out": (str, "the run's folder; else runs/MODEL-TASK-SCALE"),
+    },
+}
+
+
+def out_of_memory(error):
+    words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+@contextmanager
+def blaming(what, complaint):
+    """Inside, any error but too little memory is the fault of `what`, a file or flag: BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except OSError as error:
+        raise BadInput(f"{what}: {error.strerror or error}") from None
+    except Exception as error:  # a damaged file can make a library fail in any way
+        if out_of_memory(error):
+            raise
+        why = (str(error).strip().splitlines() or [""])[-1].strip()
+        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {why[:200]})") from None
+
+
+def in_one_line(main, argv=None):
+    """main(argv)'s exit code, or that of what went wrong, told in one line: 2 for bad input, 1 for
+    a failure while running, 130 for Ctrl-C. A fault of ours keeps its traceback."""
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (BadInput, OSError) as error:  # an OSError: a path that is no path
+        code, why = 2, error
+    except Failure as error:
+        code, why = 1, error
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            code, why = 1, "out of memory; a lower --batch_size needs less"
+        elif type(error).__module__.startswith("torch._dynamo"):  # such as: no C compiler
+            first = str(error).strip().splitlines()[0]
+            code, why = 1, f"torch.compile failed ({first}); --no-compile does without"
+        else:
+            raise
+    if code == 1 or os.environ.get("RANK", "0") == "0":  # bad input is the same in all processes
+        print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
+    return code
+
+
+def noted_signals():
+    """From now on Ctrl-C and SIGTERM only add their number to the list that is returned, so that a
+    loop can end after its step. A second one ends the program at once."""
+    noted = []
+
+    def note(number, frame):
+        noted.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return noted
+
+
+def signals_as_usual():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Live:
+    """The line on a terminal that says, once a second, how far a training is."""
+
+    def __init__(self, step, steps, batch_size):
+        self.first, self.steps, self.batch_size = step, steps, batch_size
+        self.begun = self.told = time.time()
+
+    def tell(self, step, loss, right):
+        """loss: a tensor; right: (B,). Reading them makes a GPU wait: only where they are shown."""
+        now = time.time()
+        if now - self.told < 1 or not sys.stdout.isatty():
+            return
+        speed, self.told = (step - self.first) / (now - self.begun), now
+        left = timedelta(seconds=int((self.steps - step) / speed))
+        line = (f"{step:6d} {loss:16.3f} | {100 * right.float().mean():.0f}% of the slots right; "
+                f"{speed * self.batch_size:.0f} puzzle steps/s; {left} left")
+        print("\r" + line.ljust(78), end="", flush=True)
+
+
+class Log:
+    """What is known of a training at each evaluation: a lasting line, and a row of log.csv."""
+
+    def __init__(self, path, shown_steps, step):
+        """step: a run that goes on from there has no use for later rows."""
+        names = [f"exact_{n}" for n in shown_steps]
+        self.path, self.lines = path, [",".join(["step", "seconds", "loss", *names, "blanks"])]
+        if step and path.exists():
+            self.lines += [line for line in path.read_text().splitlines()[1:]
+                           if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
+        steps = "".join(f"{n:8d}" for n in shown_steps)
+        over = "exact after refinement steps".ljust(len(steps))
+        print(f"                        | {over} | blanks\n"
+              f"  step    time     loss | {steps} |  right")
+
+    def add(self, step, seconds, loss, exact, blanks):
+        """exact: after each of the shown steps. exact and blanks: shares, on validation puzzles."""
+        line = (f"{step:6d} {timedelta(seconds=int(seconds))} {loss:8.3f} | "
+                + "".join(f"{100 * share:7.1f}%" for share in exact) + f" | {100 * blanks:5.1f}%")
+        print("\r" * sys.stdout.isatty() + line.ljust(78 * sys.stdout.isatty()), flush=True)
+        figures = [f"{figure:.4f}" for figure in (loss, *exact, blanks)]
+        self.lines.append(",".join([str(step), f"{seconds:.1f}", *figures]))
+        text = "\n".join([*self.lines, ""]).encode()
+        write_atomically(self.path, lambda file: file.write(text))
+
+
+def write_atomically(path, write):
+    """write(file) fills a file beside `path`, which is brought to the disk and only then takes the
+    place of the old one: whatever happens, `path` is the old file or the new one, whole. Raises
+    Failure."""
+    beside = path.with_suffix(".tmp")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+        beside.unlink(missing_ok=True)
+        raise Failure(f"{path} could not be written ({getattr(error, 'strerror', None) or error}); "
+                      "what was saved there before is whole") from None

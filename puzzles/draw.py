@@ -1,0 +1,167 @@
+"""Puzzles and answers drawn in the terminal, as text; and which cells of an answer are wrong.
+
+A picture is a list of lines, all as wide as each other, a cell two characters. Each task has its
+`..._wrong(inputs, answer, labels=None)` and its `..._picture(inputs, answer, before=None,
+labels=None, colour=False)`. Inputs, answer and labels are one puzzle, the model's answer and the
+solution, tokens (S,). Without `before`, the answer one step ago, nothing is marked; with it, the
+cells that changed since then and the cells that are wrong.
+"""
+import os
+import shutil
+import sys
+
+import numpy as np
+
+from puzzles.read import BLACK, MAZE, OPEN, PATH, START, broken_cells, crop, is_shortest
+
+LEGEND = {
+    False: "+ new in this step, x wrong, * new and wrong",
+    True: "bold: given; green: new in this step; red (_ for a blank): wrong; "
+          "red background: new and wrong",
+}
+
+
+def colours_work():
+    """Whether standard output is a terminal that shows colours; https://no-color.org is heeded."""
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return False
+    return os.name != "nt" or "WT_SESSION" in os.environ  # Windows: its Terminal does
+
+
+def mark(text, given, changed, wrong, colour):
+    """One cell, two characters wide: with a colour, or a mark behind it where there are none."""
+    if not colour:
+        return text + " +x*"[changed + 2 * wrong]
+    if wrong and text == " ":
+        text = "_"  # a red blank would not be seen
+    style = ("1" if given else "0", "32", "31", "30;41")[changed + 2 * wrong]
+    return f"\033[{style}m{text}\033[0m "
+
+
+def marked_cells(texts, inputs, answer, before, wrong, colour):
+    """The cells of a picture: each text with its mark. wrong: (S,) bool, or None where no one knows
+    a solution."""
+    inputs, answer = np.asarray(inputs), np.asarray(answer)
+    changed = np.zeros(len(answer), bool) if before is None else answer != np.asarray(before)
+    if before is None or wrong is None:
+        wrong = np.zeros(len(answer), bool)
+    return [mark(*cell, colour) for cell in zip(texts, inputs > 1, changed, wrong)]
+
+
+def square(cells):
+    """side * side cells -> the lines of a square picture."""
+    side = int(len(cells) ** 0.5)
+    return ["".join(cells[side * row : side * (row + 1)]) for row in range(side)]
+
+
+def side_by_side(frames):
+    """[(name, picture)], as many beside each other as the terminal is wide -> text. The first
+    picture has no colours, so that its width is that of what is seen."""
+    width = len(frames[0][1][0])
+    at_once = max(1, shutil.get_terminal_size((100, 24)).columns // (width + 3))
+    text = []
+    for i in range(0, len(frames), at_once):
+        names, pictures = zip(*frames[i : i + at_once])
+        lines = [[name.ljust(width) for name in names], *zip(*pictures)]
+        text.append("\n".join("   ".join(line).rstrip() for line in lines) + "\n")
+    return "\n".join(text)
+
+
+def story(title, task, inputs, answers, sure, labels=None):
+    """How a puzzle was solved, as text: a picture of it, then one for each answer that differs from
+    the one before.
+
+    task: with the `picture` and `wrong` below. inputs, labels: (S,) tokens. answers: (steps, S)
+    tokens. sure: how sure the model was of each that it is right, 0 to 1.
+    """
+    colour = colours_work()
+    frames, before, changed = [("the puzzle", task.picture(inputs, inputs))], inputs, 0
+    for step, answer in enumerate(answers, start=1):
+        if step == 1 or (answer != before).any():
+            name = f"step {step}: {100 * sure[step - 1]:.0f}% sure"
+            frames.append((name, task.picture(inputs, answer, before, labels, colour)))
+            changed = step
+        before = answer
+    wrong = task.wrong(inputs, before, labels)
+    verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
+    rules = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
+    return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(frames)}\n"
+            f"{verdict}; no cell changed after step {changed} of {len(answers)}")
+
+
+# ---- Sudoku --------------------------------------------------------------------------------------
+
+
+def sudoku_wrong(inputs, answer, labels=None):
+    """Which cells are wrong, (81,) bool; without a solution to compare with, those that break the
+    rules, are blank, or overwrite a given."""
+    inputs, answer = np.asarray(inputs), np.asarray(answer)
+    if labels is not None:
+        return answer != np.asarray(labels)
+    digits = np.where(answer > 1, answer, 1).astype(int) - 1
+    return broken_cells(digits[None])[0] | (digits == 0) | (inputs > 1) & (answer != inputs)
+
+
+def sudoku_picture(inputs, answer, before=None, labels=None, colour=False):
+    """The grid, with lines between its boxes."""
+    texts = [".123456789"[max(token - 1, 0)] for token in answer.tolist()]
+    wrong = sudoku_wrong(inputs, answer, labels)
+    cells = marked_cells(texts, inputs, answer, before, wrong, colour)
+    lines = []
+    for first in range(0, 81, 9):
+        boxes = [cells[first + i : first + i + 3] for i in (0, 3, 6)]
+        lines.append("|".join("".join(box) for box in boxes))
+    rule = "------+------+------"
+    return lines[:3] + [rule] + lines[3:6] + [rule] + lines[6:]
+
+
+# ---- mazes ---------------------------------------------------------------------------------------
+
+
+def maze_wrong(inputs, answer, labels=None):
+    """Which cells are wrong, (S,) bool; without a solution to compare with, those that overwrite
+    the maze and, while what is marked is no shortest path, all marks."""
+    inputs, answer = np.asarray(inputs), np.asarray(answer)
+    if labels is not None:
+        return answer != np.asarray(labels)
+    side = int(len(answer) ** 0.5)
+    solved = is_shortest(answer.reshape(1, side, side))[0]
+    unmarked = np.where(answer == PATH, OPEN, answer)
+    return (unmarked != inputs) | (np.isin(answer, [START, PATH]) & ~solved)
+
+
+def maze_picture(inputs, answer, before=None, labels=None, colour=False):
+    """The maze, in the characters of its file."""
+    texts = [MAZE[token] for token in answer.tolist()]
+    wrong = maze_wrong(inputs, answer, labels)
+    return square(marked_cells(texts, inputs, answer, before, wrong, colour))
+
+
+# ---- ARC -----------------------------------------------------------------------------------------
+
+
+def tidy(tokens):
+    """(S,) tokens of an answer with all that `crop` leaves out set to 0."""
+    side = int(len(tokens) ** 0.5)
+    grid = np.zeros((side, side), np.uint8)
+    kept = crop(tokens)
+    grid[: kept.shape[0], : kept.shape[1]] = BLACK + kept
+    return grid.ravel()
+
+
+def arc_wrong(inputs, answer, labels=None):
+    """Which cells are wrong, (S,) bool; a cell missing or too many is too. None where no one knows
+    a solution."""
+    if labels is None or not np.any(np.asarray(labels)):
+        return None
+    return tidy(answer) != tidy(labels)
+
+
+def arc_picture(inputs, answer, before=None, labels=None, colour=False):
+    """The grid as ARC reads it, black as '.'."""
+    wrong = arc_wrong(inputs, answer, labels)
+    answer = tidy(answer)
+    if before is not None:
+        before = tidy(before)
+    texts = ["  .123456789"[token] for token in answer]
+    return square(marked_cells(texts, inputs, answer, before, wrong, colour))
