@@ -732,3 +732,9 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)
         torch.save(theirs, "public.pt")
         assert complaint in call("evaluate public.pt", code=2)
+
+
+def test_the_readmes_library_example_runs():
+    example = re.search(r"```python\n(.*?)```", (HERE / "README.md").read_text("utf-8"), re.S)[1]
+    exec(example, names := {})
+    assert names["answers"].shape == (4, 81) and names["sure"].shape == (4,)
