@@ -15,7 +15,7 @@ import torch
 import data
 from hrm import HRM
 from puzzles import draw
-from puzzles.command import BadInput, Parser, between, blaming, in_one_line
+from puzzles.command import BadInput, Parser, blaming, from_0, in_one_line, positive, share, whole
 from puzzles.read import from_public
 from trm import TRM
 
@@ -262,14 +262,14 @@ def pick_device(name):
 
 def main(argv=None):
     parser = Parser(prog="evaluate.py", description="Evaluate a run, or watch it solve a puzzle.")
-    add, whole = parser.add_argument, between(int, 1, 10**9)
+    add = parser.add_argument
     add("run", metavar="RUN", help="a run's folder or checkpoint, or a public code's checkpoint")
     add("--N_sup", type=whole, help="refinement steps a puzzle (default: as in training)")
     add("--rollouts", type=whole, metavar="K", help="K trajectories a puzzle, each through another "
         "symmetry (ARC: the first K views; default: all)")
-    add("--noise", type=between(float, 0, 1e9), default=0.0, metavar="S", help="K times the same "
+    add("--noise", type=positive, default=0.0, metavar="S", help="K times the same "
         "view, but noise of this size on the carry before each step")
-    add("--halt", type=between(float, 0, 1), metavar="P",
+    add("--halt", type=share, metavar="P",
         help="be done with a puzzle when this sure of an answer (not with --watch)")
     add("--data", metavar="PATH", help="published files in place of the run's puzzles")
     add("--test_puzzles", type=whole, metavar="N", help="only the first N (default: all)")
@@ -277,7 +277,7 @@ def main(argv=None):
     add("--watch", action="store_true", help="show a test puzzle being solved, step by step")
     add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
         "'#.SG' row by row; an ARC task's name")
-    add("--seed", type=between(int, 0, 2**63 - 1), help="another puzzle to watch, other noise")
+    add("--seed", type=from_0, help="another puzzle to watch, other noise")
     add("--device", default=default_device())
     args = parser.parse_args(argv)
     device, checkpoint = pick_device(args.device), load_checkpoint(args.run)

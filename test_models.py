@@ -507,6 +507,7 @@ def test_train_evaluate_and_watch(here, model, task, own):
     assert f"--resume {run}\n" in out and "\n3 test puzzles; " in out and "\ntest puzzle " in out
     log = r"step,loss,exact_1,exact_2,exact_3,blanks 1(,\d\.\d+){5} 2(,\d\.\d+){5}"
     assert re.fullmatch(log, " ".join(log_of(run)))
+    assert not load(run)["sums"].any()  # what an evaluation has told is not told again
     out = call(f"evaluate {run} --N_sup 5 --rollouts 2")
     assert re.search(r"after refinement steps +1 +2 +4 +5\n", out)
     assert ("the vote of all views: of " in out) == (task == "arc")

@@ -41,9 +41,9 @@ RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1
 #             optimizer.zero_grad()
 #
 # train_step, like both papers' codes, makes one turn of the inner loop a call. The batch has slots.
-# A slot keeps its puzzle, and that puzzle's carry, from one call to the next, until the puzzle
-# halts or has had N_sup steps; then a fresh puzzle with a fresh carry takes the slot, while the
-# others go on. Where nothing halts early, both compute the same.
+# A slot keeps its puzzle, and that puzzle's carry, which forward has detached, from one call to the
+# next, until the puzzle halts or has had N_sup steps; then a fresh puzzle with a fresh carry takes
+# the slot, while the others go on. Where nothing halts early, both compute the same.
 
 
 def train_step(model, optimizer, slots, fresh, N_sup, min_steps=0, forward=None,
@@ -59,7 +59,7 @@ def train_step(model, optimizer, slots, fresh, N_sup, min_steps=0, forward=None,
         slots[name] = torch.where(mask, new, slots[name])  # not `if`: a GPU would have to wait
     inputs, labels, carry = slots["inputs"], slots["labels"], (slots["z_H"], slots["z_L"])
     puzzle_embedding = table[slots["ids"]].requires_grad_() if "ids" in slots else None  # (B, D)
-    carry, logits, halt_logits = (forward or model)(carry, inputs, puzzle_embedding)  # detached
+    carry, logits, halt_logits = (forward or model)(carry, inputs, puzzle_embedding)
     steps = slots["steps"] + 1
     last = steps >= N_sup  # the talk's range(N_sup)
     right = all_right(logits.argmax(-1), labels)
@@ -140,10 +140,10 @@ def train(s, task, device, folder, checkpoint=None):
             if RANK == 0:
                 figures = evaluate.glance(ema, task, s, table)
                 log.add(step, time.time() - start, total / count, *figures)
-            save()
             sums.zero_()
+            save()
         if WORLD == 1 or step % 10 == 0:  # what one process wishes, all do
-            wishes = torch.tensor([[sum(signals[:1]), time.time() > due]])
+            wishes = torch.tensor([[signals[0] if signals else 0, time.time() > due]])
             stop, late = gather(wishes.to(device) if WORLD > 1 else wishes).amax(0).tolist()
             if stop or late:
                 save()
