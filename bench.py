@@ -13,7 +13,7 @@ import train
 from puzzles.command import in_one_line
 
 VARIANTS = [("hrm", "attention", 4), ("hrm", "mlp", 4), ("trm", "attention", 1),
-            ("trm", "attention", 2), ("trm", "mlp", 1), ("trm", "mlp", 2)]
+            ("trm", "attention", 2), ("trm", "mlp", 1), ("trm", "mlp", 2), ("hrm", "mlp", 1)]
 PEAKS = {"H200": 989, "H100 80GB HBM3": 989, "A100": 312, "L40S": 362}  # TFLOP/s, dense bfloat16
 
 

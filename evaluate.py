@@ -207,7 +207,7 @@ def build(s, task, device):
     """The model that the settings describe. Raises BadInput where sizes do not fit together."""
     if task.num_puzzles and not s["prefix_len"]:
         raise BadInput("--prefix_len 0: the puzzle's embedding needs a position before the cells")
-    names = ("hidden_size", "num_heads", "layers", "mixer", "T_H", "T_L", "prefix_len")
+    names = "hidden_size", "num_heads", "layers", "mixer", "positions", "T_H", "T_L", "prefix_len"
     try:
         model = {"hrm": HRM, "trm": TRM}[s["model"]]
         return model(task.vocab_size, task.seq_len, **{name: s[name] for name in names}).to(device)
@@ -224,6 +224,7 @@ def load_checkpoint(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if any(name.endswith("inner.embed_tokens.embedding_weight") for name in checkpoint):
             return from_public(checkpoint)
+        checkpoint["settings"] = dict(positions="rotary", shallow=0) | checkpoint["settings"]
         for name in ("N_sup", "batch_size", "seed", "prefix_len"):
             if type(checkpoint["settings"][name]) is not int:
                 raise ValueError(f"{name} is no whole number")
@@ -258,7 +259,6 @@ def pick_device(name):
 
 
 # ---- the command line ----------------------------------------------------------------------------
-
 
 def main(argv=None):
     parser = Parser(prog="evaluate.py", description="Evaluate a run, or watch it solve a puzzle.")

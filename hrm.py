@@ -19,18 +19,25 @@ class HRM(nn.Module):
 
     vocab_size tokens, seq_len cells; T_L steps of L_net before each step of H_net, T_H times. The
     paper's sizes are the defaults; `layers` is each net's. mixer: "attention" as in the paper, or
-    "mlp" as in [J]'s TRM. prefix_len positions come before the cells; the first holds the puzzle's
-    embedding, where there is one. Raises ValueError where sizes do not fit together.
+    "mlp" as in [J]'s TRM. positions, for attention: "rotary" as in both papers, or "learned", the
+    public codes' alternative. prefix_len positions come before the cells; the first holds
+    the puzzle's embedding, where there is one. Raises ValueError where sizes do not fit together.
     """
 
     def __init__(self, vocab_size, seq_len, *, hidden_size=512, num_heads=8, expansion=4, layers=4,
-                 T_H=2, T_L=2, mixer="attention", prefix_len=0):
+                 T_H=2, T_L=2, mixer="attention", positions="rotary", prefix_len=0):
         super().__init__()
         self.T_H, self.T_L, self.prefix_len = T_H, T_L, prefix_len
         self.length = prefix_len + seq_len
         self.embed_tokens = nn.Parameter(
             truncated_normal((vocab_size, hidden_size), std=hidden_size**-0.5))
-        sizes = layers, mixer, hidden_size, num_heads, expansion, self.length
+        if positions not in ("rotary", "learned"):
+            raise ValueError(f'positions {positions!r} is neither "rotary" nor "learned"')
+        self.embed_positions = None
+        if (mixer, positions) == ("attention", "learned"):
+            self.embed_positions = nn.Parameter(
+                truncated_normal((self.length, hidden_size), std=hidden_size**-0.5))
+        sizes = layers, mixer, positions, hidden_size, num_heads, expansion, self.length
         self.L_net = Net(*sizes)
         self.H_net = Net(*sizes)
         self.output_head = Linear(hidden_size, vocab_size)
@@ -48,13 +55,15 @@ class HRM(nn.Module):
 
     def embed(self, inputs, puzzle_embedding=None):
         """x, (B, S, D) in float32: the prefix (the puzzle's embedding (B, D), then zeros) and the
-        embedded cells (B, seq_len), times sqrt(D)."""
+        embedded cells (B, seq_len), with learned positions where there are any; times sqrt(D)."""
         x = F.embedding(inputs, self.embed_tokens)  # (B, seq_len, D)
         if self.prefix_len:
             first = torch.zeros_like(x[:, 0]) if puzzle_embedding is None else puzzle_embedding
             x = torch.cat((F.pad(first[:, None], (0, 0, 0, self.prefix_len - 1)), x), dim=1)
         elif puzzle_embedding is not None:
             raise ValueError("prefix_len 0: a puzzle's embedding needs a prefix_len of 1 or more")
+        if self.embed_positions is not None:
+            x = math.sqrt(0.5) * (x + self.embed_positions)  # as large as each alone
         return math.sqrt(x.shape[-1]) * x
 
     def forward(self, carry, inputs, puzzle_embedding=None):
@@ -108,9 +117,9 @@ class AttentionBlock(nn.Module):
     """A transformer layer, post-norm: the norm follows the residual sum, so the state keeps its
     size however often the layer is called."""
 
-    def __init__(self, hidden_size, num_heads, expansion, length):
+    def __init__(self, positions, hidden_size, num_heads, expansion, length):
         super().__init__()
-        self.attention = Attention(hidden_size, num_heads, length)
+        self.attention = Attention(positions, hidden_size, num_heads, length)
         self.mlp = SwiGLU(hidden_size, expansion)
 
     def forward(self, h):  # (B, S, D)
@@ -137,10 +146,10 @@ class MLPBlock(nn.Module):
 class Net(nn.Module):
     """net(state, injection): the injection is added once, before the first block."""
 
-    def __init__(self, layers, mixer, hidden_size, num_heads, expansion, length):
+    def __init__(self, layers, mixer, positions, hidden_size, num_heads, expansion, length):
         super().__init__()
         if mixer == "attention":
-            blocks = [AttentionBlock(hidden_size, num_heads, expansion, length)
+            blocks = [AttentionBlock(positions, hidden_size, num_heads, expansion, length)
                       for _ in range(layers)]
         elif mixer == "mlp":
             blocks = [MLPBlock(hidden_size, expansion, length) for _ in range(layers)]
@@ -157,14 +166,14 @@ class Net(nn.Module):
 
 class Attention(nn.Module):
     """Every position looks at every other (no causal mask); rotary positions over the flattened
-    sequence, prefix included."""
+    sequence, prefix included, unless they are learned: then `embed` has added them to x."""
 
-    def __init__(self, hidden_size, num_heads, length):
+    def __init__(self, positions, hidden_size, num_heads, length):
         super().__init__()
         if hidden_size % (2 * num_heads):
             raise ValueError(f"hidden_size {hidden_size} does not divide into {num_heads} heads "
                              "(num_heads) of an even width")
-        self.num_heads = num_heads
+        self.num_heads, self.rotary = num_heads, positions == "rotary"
         self.qkv = Linear(hidden_size, 3 * hidden_size)  # rows: all of q, all of k, all of v
         self.output = Linear(hidden_size, hidden_size)
         half = hidden_size // num_heads // 2
@@ -176,7 +185,8 @@ class Attention(nn.Module):
     def forward(self, h):  # (B, S, D)
         qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, S, 3, heads, width)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, S, width)
-        q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
+        if self.rotary:
+            q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         h = F.scaled_dot_product_attention(q, k, v)
         return self.output(h.transpose(1, 2).flatten(2))
 

@@ -62,7 +62,6 @@ def same(one, other):
 
 # ---- the N_sup loop ------------------------------------------------------------------------------
 
-
 @every_kind
 def test_train_step_is_the_talks_loop_where_nothing_halts_early(kind):
     plain, slotted, batches = small(kind), small(kind), [puzzles(4, seed) for seed in (0, 1)]
@@ -177,7 +176,7 @@ def test_initialisation():
     w = truncated_normal((1000, 1000), std=0.1)
     assert abs(w.std() - 0.1) < 4e-4  # a normal cut without correction would have 0.088
     assert 0.226 < w.abs().max() < 0.2275  # cut at 2 sigma, 2.274 of the std that remains
-    for model in (TRM(500, 81), HRM(500, 81, layers=1)):
+    for model in (TRM(500, 81, positions="learned"), HRM(500, 81, layers=1)):
         w = model.state_dict()  # the buffers included
         assert (w.pop("halt_head.weight") == 0).all() and (w.pop("halt_head.bias") == -5).all()
         for name, tensor in w.items():
@@ -283,10 +282,9 @@ def test_six_steps_give_the_public_codes_numbers(model_class, sizes, bias, rows,
 
 # ---- the nets against a plain rewriting in float64 -----------------------------------------------
 
-
 def plain_step(w, carry, inputs, embedding, T_H=2, T_L=3, heads=2):
     """One refinement step. w: the weights by name, in float64. Attention goes one head at a time,
-    the rotation is a product of complex numbers, the recursion a list of calls."""
+    the rotation (none, where positions are learned) is a product of complex numbers."""
     def norm(h, axis):
         return h / (h.pow(2).mean(axis, keepdim=True) + 1e-5).sqrt()
 
@@ -298,7 +296,7 @@ def plain_step(w, carry, inputs, embedding, T_H=2, T_L=3, heads=2):
         width, out = h.shape[-1] // heads, []
         q, k, v = (h @ part.T for part in w[f"{name}.qkv.weight"].chunk(3))
         position, pair = torch.arange(h.shape[1]).double(), torch.arange(width // 2).double()
-        turn = torch.exp(1j * position[:, None] * 10000.0 ** (-2 * pair / width))
+        turn = torch.exp(1j * position[:, None] * 10000.0 ** (-2 * pair / width) * (learned == 0))
         for part in (slice(i * width, (i + 1) * width) for i in range(heads)):
             qh, kh = (torch.complex(*x[..., part].chunk(2, dim=-1)) * turn for x in (q, k))
             score = (qh @ kh.mH).real / math.sqrt(width)
@@ -315,10 +313,11 @@ def plain_step(w, carry, inputs, embedding, T_H=2, T_L=3, heads=2):
             h = norm(h + swiglu(f"{block}.mlp", h), axis=2)
         return h
 
-    (z_H, z_L), tokens = carry, w["embed_tokens"][inputs]
+    (z_H, z_L), tokens, learned = carry, w["embed_tokens"][inputs], "embed_positions" in w
     prefix = torch.zeros(len(inputs), z_H.shape[1] - tokens.shape[1], tokens.shape[2]).double()
     prefix[:, :1] = embedding[:, None]
     x = math.sqrt(tokens.shape[-1]) * torch.cat((prefix, tokens), 1)
+    x = (x + math.sqrt(tokens.shape[-1]) * w["embed_positions"]) / 2**0.5 if learned else x
     L_net, H_net = ("L_net", "H_net") if any("H_net" in name for name in w) else ("net", "net")
     for call in (["L"] * T_L + ["H"]) * T_H:
         if call == "L":
@@ -334,22 +333,22 @@ def close(ours, theirs):
     return all((a - b).norm() <= 2e-4 * b.norm() for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("prefix_len", [0, 3])
+@pytest.mark.parametrize("prefix, positions", [(0, "rotary"), (3, "rotary"), (3, "learned")])
 @every_kind
-def test_logits_and_carry_agree_with_the_plain_rewriting(kind, prefix_len):
-    model, inputs = small(kind, prefix_len=prefix_len), torch.randint(0, 7, (3, 5))
+def test_logits_and_carry_agree_with_the_plain_rewriting(kind, prefix, positions):
+    model, inputs = small(kind, prefix_len=prefix, positions=positions), torch.randint(7, (3, 5))
     w = {name: part.double() for name, part in model.state_dict().items()}
+    assert ("embed_positions" in w) == (positions == "learned" and not kind.endswith("mlp"))
     carry, embedding = model.initial_carry(3), torch.randn(3, 8)
-    plain = [w[name].expand(3, prefix_len + 5, 8) for name in ("z_H_init", "z_L_init")]
+    plain = [w[name].expand(3, prefix + 5, 8) for name in ("z_H_init", "z_L_init")]
     for _ in range(2):  # the second step starts from the first one's carry
-        carry, *heads = model(carry, inputs, embedding if prefix_len else None)
+        carry, *heads = model(carry, inputs, embedding if prefix else None)
         *plain, logits, halt_logits = plain_step(w, plain, inputs, embedding.double())
         assert close((*carry, *heads), (*plain, logits, halt_logits))
     assert model(model.initial_carry(3, torch.bfloat16), inputs)[1].dtype == torch.bfloat16
 
 
 # ---- evaluation ----------------------------------------------------------------------------------
-
 
 def scripted(right, sure):
     """In place of a model. right (n, K, N_sup): whether K trajectories answer 2 everywhere after a
@@ -568,7 +567,7 @@ def test_what_goes_wrong_is_told_in_one_line_and_leaves_the_old_checkpoint_whole
 def test_rates_rise_and_fall_and_the_moving_average_starts_at_the_initial_weights(here):
     for name, steps, rate, flags in (
             ("one", 1, 1 / 4, "--ema 0.75 --decay 0"), ("two", 2, 2 / 4, "--ema 0.75 --decay 0"),
-            ("fall", 8, 1 / 4, "--decay 0.5 --ema 0")):
+            ("fall", 8, 1 / 4, "--decay 0.5 --ema 0 --shallow 5")):
         rates = "--warmup 4 --lr 0.01 --puzzle_lr 1"
         call(f"{TRAIN['arc']} {rates} --steps {steps} {flags} --out {name}")
         (group,) = load(name)["optimizer"]["param_groups"]
@@ -577,6 +576,7 @@ def test_rates_rise_and_fall_and_the_moving_average_starts_at_the_initial_weight
     one, two, fall = load("one"), load("two"), load("fall")
     assert set(one["puzzle_embeddings"].abs().unique().tolist()) == {0, 1 / 4}
     assert same(fall["ema"], fall["model"])
+    assert set(fall["slots"]["steps"].tolist()) == {3}  # of N_sup 3, after 5 steps of one each
     task = evaluate.load_task(one["settings"], "cpu")
     torch.manual_seed(1)
     for name, first in evaluate.build(one["settings"], task, "cpu").state_dict().items():
@@ -628,7 +628,7 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_in_them_is_executed
     ("train --task chess", "invalid choice: 'chess'"), ("train --steps 0", "0 is not between"),
     ("train --lr nan", "nan is not between"), ("train --mixer none", "--mixer: none is neither"),
     ("train --step 5", "unrecognized"), ("evaluate run --halt 2", "2 is not between 0 and 1"),
-    ("train --hidden_size 30 --mixer attention", "hidden_size 30 does not divide into 4 heads"),
+    ("train --hidden_size 30 --mixer attention", "30 does not"), ("train --positions x", "neither"),
     ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
     ("train --task arc --train_puzzles 5", "--train_puzzles: ARC trains on all of its tasks"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
@@ -645,7 +645,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
 
 def test_the_papers_recipes_are_the_papers():
     both = dict(hidden_size=512, num_heads=8, N_sup=16, batch_size=768, lr=1e-4, warmup=2000,
-                decay=0, explore=0.1)
+                decay=0, explore=0.1, positions="rotary", shallow=0)
     hrm = both | dict(layers=4, T_H=2, T_L=2, prefix_len=1, mixer="attention", ema=0)
     trm = both | dict(layers=2, T_H=3, T_L=4, prefix_len=16, mixer="attention", ema=0.999)
     arc = dict(puzzle_lr=1e-2, puzzle_decay=0.1, augmentations=1000, canvas=30, weight_decay=0.1)
@@ -661,7 +661,7 @@ def test_bench_prints_a_line_for_each_variant(here, monkeypatch):
     sizes = "--hidden_size 8 --num_heads 2 --batch_size 2 --T_H 1 --T_L 1 --data few/sudoku"
     rows = re.findall(r"^(hrm|trm) (attention|mlp) +(\d) ", call(f"bench {sizes}"), re.M)
     assert " ".join(itertools.chain(*rows)) == (
-        "hrm attention 4 hrm mlp 4 trm attention 1 trm attention 2 trm mlp 1 trm mlp 2")
+        "hrm attention 4 hrm mlp 4 trm attention 1 trm attention 2 trm mlp 1 trm mlp 2 hrm mlp 1")
 
 
 @every_kind
@@ -701,17 +701,18 @@ def test_a_step_reads_nothing_back_and_compiles_without_a_graph_break(here, mode
 
 
 @pytest.mark.parametrize("kind, before, T_L", [
-    ("hrm", "_orig_mod.model.inner.", 2), ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
+    ("hrm", "_orig_mod.model.inner.", 8), ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
 def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L):
     hrm, (model_class, mixer) = kind == "hrm", KINDS[kind]
-    sizes = dict(hidden_size=16, num_heads=8, layers=2, mixer=mixer, prefix_len=1 if hrm else 16)
+    sizes = dict(hidden_size=16, num_heads=8, layers=2, mixer=mixer, prefix_len=1 if hrm else 16,
+                 positions="learned" if hrm else "rotary")
     w = {name: torch.randn_like(tensor) / tensor.shape[-1] ** 0.5
          for name, tensor in model_class(11, 81, **sizes).state_dict().items()}
     names = [pair.split("=") for pair in (  # ours = the public codes'
-        "embed_tokens=embed_tokens.embedding_weight output_head=lm_head halt_head=q_head "
-        "z_H_init=H_init z_L_init=L_init blocks=layers H_net=H_level L_net=L_level net.=L_level. "
-        "attention.qkv=self_attn.qkv_proj attention.output=self_attn.o_proj .mix.=.mlp_t. "
-        "gate_up=gate_up_proj down=down_proj").split()]
+        "embed_tokens=embed_tokens.embedding_weight embed_positions=embed_pos.embedding_weight "
+        "output_head=lm_head halt_head=q_head z_H_init=H_init z_L_init=L_init blocks=layers "
+        "H_net=H_level L_net=L_level net.=L_level. attention.qkv=self_attn.qkv_proj down=down_proj "
+        "attention.output=self_attn.o_proj .mix.=.mlp_t. gate_up=gate_up_proj").split()]
     embedding, theirs = torch.randn(1, 16), {}
     for name, tensor in (w | {"puzzle_emb.weights": embedding}).items():
         if name.startswith("halt_head") and not hrm:

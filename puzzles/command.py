@@ -51,10 +51,15 @@ def between(kind, low, high):
     return number
 
 
-def mixer(value):
-    if value not in ("attention", "mlp"):
-        raise argparse.ArgumentTypeError(f'{value} is neither "attention" nor "mlp"')
-    return value
+def either(*names):
+    """An argparse type: one of two names."""
+
+    def name(text):
+        if text not in names:
+            raise argparse.ArgumentTypeError(f'{text} is neither "{names[0]}" nor "{names[1]}"')
+        return text
+
+    return name
 
 
 whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
@@ -64,13 +69,15 @@ FLAGS = {
         "hidden_size": (whole, "channels"),
         "num_heads": (whole, "attention heads"),
         "layers": (whole, "of the net; HRM has two such nets"),
-        "mixer": (mixer, "what connects the cells: attention or mlp"),
+        "mixer": (either("attention", "mlp"), "what connects the cells: attention or mlp"),
+        "positions": (either("rotary", "learned"), "of attention: rotary or learned"),
         "prefix_len": (from_0, "positions before the cells"),
     },
     "the recursion": {
         "T_H": (whole, "updates of the answer in a refinement step"),
         "T_L": (whole, "updates of the latent before each update of the answer"),
         "N_sup": (whole, "refinement steps a puzzle gets, at most"),
+        "shallow": (from_0, "training steps at the start with a single one of them a puzzle"),
     },
     "the training": {
         "batch_size": (whole, "puzzles at a time, of all processes together"),

@@ -373,6 +373,7 @@ def distinct_views(grids, count, random):
 # Names in the public codes' checkpoints (after "inner."), and ours.
 PUBLIC_NAMES = (
     ("embed_tokens.embedding_weight", "embed_tokens"), ("lm_head.", "output_head."),
+    ("embed_pos.embedding_weight", "embed_positions"),
     ("q_head.", "halt_head."), ("H_init", "z_H_init"), ("L_init", "z_L_init"),
     ("H_level.layers.", "H_net.blocks."), ("L_level.layers.", "L_net.blocks."),
     (".self_attn.qkv_proj.", ".attention.qkv."), (".self_attn.o_proj.", ".attention.output."),
@@ -381,7 +382,8 @@ PUBLIC_NAMES = (
 
 def from_public(found):
     """A public code's weights for Sudoku or mazes -> a checkpoint of ours. Model, task and sizes
-    are read off the weights; heads, T_H, T_L and N_sup are not in them: the papers' stand here."""
+    are read off the weights; heads, T_H, T_L and N_sup are not in them: the papers' stand here, and
+    for learned positions those of the one recipe that has them, HRM's for all Sudokus."""
     weights = {}
     for name, tensor in found.items():
         name = name.split("inner.", 1)[-1]
@@ -397,9 +399,12 @@ def from_public(found):
     s = dict(task="sudoku" if vocab_size == 11 else "maze", scale="paper", data=None, seed=0,
              hidden_size=hidden_size, num_heads=8, mixer="attention", N_sup=16, batch_size=768,
              layers=sum("L_net" in name and name.endswith(".mlp.down.weight") for name in weights),
-             shared_puzzle=bool(len(table)))
+             shared_puzzle=bool(len(table)),
+             positions="learned" if "embed_positions" in weights else "rotary")
     if any(name.startswith("H_net") for name in weights):
         s.update(model="hrm", T_H=2, T_L=2, prefix_len=1)
+        if s["positions"] == "learned":
+            s.update(T_L=8, N_sup=8)
     else:
         s.update(model="trm", T_H=3, T_L=6 if vocab_size == 11 else 4, prefix_len=16)
         weights = {name.replace("L_net", "net"): part for name, part in weights.items()}

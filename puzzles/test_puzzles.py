@@ -45,7 +45,6 @@ def write(folder, files):
 
 # ---- the bundled puzzles -------------------------------------------------------------------------
 
-
 def test_small_sudokus_are_solved_without_a_guess_and_share_no_solution():
     assert {split: len(part["inputs"]) for split, part in SUDOKU.splits.items()} == make.SPLITS
     seen = set()
@@ -120,7 +119,6 @@ def test_arc_tasks_have_a_rule_each_and_can_be_made_again():
 
 
 # ---- Sudoku and mazes: symmetries, views, pictures -----------------------------------------------
-
 
 def test_broken_cells_are_those_that_stand_twice():
     random = np.random.RandomState(0)
@@ -232,7 +230,6 @@ def test_maze_pictures_and_what_is_wrong():
 
 
 # ---- ARC -----------------------------------------------------------------------------------------
-
 
 def plain_canvas(grid, side, offset=(0, 0)):
     """Tokens of a grid in its canvas, through a canvas with a margin."""
@@ -358,7 +355,6 @@ def test_arc_pictures_show_the_grid_that_is_read_and_what_is_wrong():
 
 
 # ---- the files: what is accepted -----------------------------------------------------------------
-
 
 def test_published_folders_load_as_they_are(tmp_path):
     lines = (data.bundled("sudoku", "small") / "train.csv").read_text().splitlines()
