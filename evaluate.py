@@ -21,7 +21,6 @@ from trm import TRM
 
 # ---- the talk's test time ------------------------------------------------------------------------
 
-
 @torch.no_grad()
 def refine(model, puzzles, N_sup, table=None, noise=0.0):
     """N_sup refinement steps, no halting: yields logits (B, S, V) and halting logits after each.
@@ -70,7 +69,6 @@ def all_right(answers, labels):
 
 
 # ---- many trajectories ---------------------------------------------------------------------------
-
 
 @torch.no_grad()
 def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=None):
@@ -122,7 +120,6 @@ def spread(task, puzzles, K, noise):
 
 
 # ---- the table and the picture -------------------------------------------------------------------
-
 
 def shown_steps(N_sup):
     """The refinement steps that tables show: the powers of two, and the last."""
@@ -195,7 +192,6 @@ def watch(model, task, puzzles, index, s, name, table=None):
 
 # ---- checkpoints ---------------------------------------------------------------------------------
 
-
 def load_task(s, device):
     """The task that the settings describe, with its puzzles on the device. Raises BadInput."""
     names = ("train_puzzles", "augmentations", "canvas", "shared_puzzle")
@@ -224,7 +220,8 @@ def load_checkpoint(path):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if any(name.endswith("inner.embed_tokens.embedding_weight") for name in checkpoint):
             return from_public(checkpoint)
-        checkpoint["settings"] = dict(positions="rotary", shallow=0) | checkpoint["settings"]
+        before = dict(positions="rotary", shallow=0)  # for runs from before there were these
+        checkpoint["settings"] = before | checkpoint["settings"]
         for name in ("N_sup", "batch_size", "seed", "prefix_len"):
             if type(checkpoint["settings"][name]) is not int:
                 raise ValueError(f"{name} is no whole number")

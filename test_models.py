@@ -554,7 +554,6 @@ def test_what_goes_wrong_is_told_in_one_line_and_leaves_the_old_checkpoint_whole
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     assert "checkpoint.pt could not be written" in err
     assert {file: file.read_bytes() for file in Path("run").iterdir()} == saved
-
     def main(error):
         with blaming("a file", "damaged"):  # which it then is not
             raise error
@@ -564,7 +563,7 @@ def test_what_goes_wrong_is_told_in_one_line_and_leaves_the_old_checkpoint_whole
         assert "out of memory; a lower --batch_size" in capsys.readouterr().err
 
 
-def test_rates_rise_and_fall_and_the_moving_average_starts_at_the_initial_weights(here):
+def test_rates_shallow_steps_and_the_moving_average_which_starts_at_the_initial_weights(here):
     for name, steps, rate, flags in (
             ("one", 1, 1 / 4, "--ema 0.75 --decay 0"), ("two", 2, 2 / 4, "--ema 0.75 --decay 0"),
             ("fall", 8, 1 / 4, "--decay 0.5 --ema 0 --shallow 5")):
@@ -620,15 +619,18 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_in_them_is_executed
         for value in values:
             torch.save({**good, part: value}, "misfit/checkpoint.pt")
             assert complaint in call(f"{command} misfit", code=2)
+    del good["settings"]["positions"], good["settings"]["shallow"]  # as in older runs
+    torch.save(good, "misfit/checkpoint.pt")
+    assert "\n3 test puzzles;" in call("evaluate misfit --test_puzzles 3")
     Path("misfit/checkpoint.pt").write_bytes(Path("run/checkpoint.pt").read_bytes()[:-2000])
     assert damaged in call("evaluate misfit", code=2)
 
 
 @pytest.mark.parametrize("command, complaint", [
     ("train --task chess", "invalid choice: 'chess'"), ("train --steps 0", "0 is not between"),
-    ("train --lr nan", "nan is not between"), ("train --mixer none", "--mixer: none is neither"),
+    ("train --lr nan", "nan is not between"), ("train --mixer none", "invalid choice: 'none'"),
     ("train --step 5", "unrecognized"), ("evaluate run --halt 2", "2 is not between 0 and 1"),
-    ("train --hidden_size 30 --mixer attention", "30 does not"), ("train --positions x", "neither"),
+    ("train --hidden_size 30 --mixer attention", "30 does not"), ("train --positions x", "invalid"),
     ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
     ("train --task arc --train_puzzles 5", "--train_puzzles: ARC trains on all of its tasks"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
@@ -701,11 +703,12 @@ def test_a_step_reads_nothing_back_and_compiles_without_a_graph_break(here, mode
 
 
 @pytest.mark.parametrize("kind, before, T_L", [
-    ("hrm", "_orig_mod.model.inner.", 8), ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
+    ("hrm", "_orig_mod.model.inner.", 2), ("hrm", "model.inner.", 8),  # 8 with learned positions
+    ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
 def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L):
     hrm, (model_class, mixer) = kind == "hrm", KINDS[kind]
     sizes = dict(hidden_size=16, num_heads=8, layers=2, mixer=mixer, prefix_len=1 if hrm else 16,
-                 positions="learned" if hrm else "rotary")
+                 positions="learned" if T_L == 8 else "rotary")
     w = {name: torch.randn_like(tensor) / tensor.shape[-1] ** 0.5
          for name, tensor in model_class(11, 81, **sizes).state_dict().items()}
     names = [pair.split("=") for pair in (  # ours = the public codes'
@@ -728,8 +731,8 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     plain = [w[name].expand(2, net.length, 16) for name in ("z_H_init", "z_L_init")]
     plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
     assert close((*carry, *heads), plain)
-    out = call("evaluate public.pt --data few/sudoku --test_puzzles 2 --N_sup 1")
-    assert "\n2 test puzzles;" in out and "public.pt" in call("train --resume public.pt", code=2)
+    out = call("evaluate public.pt --data few/sudoku --test_puzzles 2")
+    assert (" 16\n" in out) == (T_L < 8) and "public.pt" in call("train --resume public.pt", code=2)
     for rows, complaint in ((12, "Sudoku"), (6, "does not fit this model")):  # ARC's tokens, mazes'
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)
         torch.save(theirs, "public.pt")

@@ -35,7 +35,8 @@ class Parser(argparse.ArgumentParser):
                 if name in defaults:
                     if defaults[name] not in (None, ""):
                         about += f" ({defaults[name]})"
-                    how = "action" if kind is argparse.BooleanOptionalAction else "type"
+                    how = "choices" if isinstance(kind, tuple) else "type"
+                    how = "action" if kind is argparse.BooleanOptionalAction else how
                     group.add_argument(f"--{name}", default=defaults[name], help=about,
                                        **{how: kind})
 
@@ -51,17 +52,6 @@ def between(kind, low, high):
     return number
 
 
-def either(*names):
-    """An argparse type: one of two names."""
-
-    def name(text):
-        if text not in names:
-            raise argparse.ArgumentTypeError(f'{text} is neither "{names[0]}" nor "{names[1]}"')
-        return text
-
-    return name
-
-
 whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
 positive, share = between(float, 0, 10**9), between(float, 0, 1)
 FLAGS = {
@@ -69,15 +59,15 @@ FLAGS = {
         "hidden_size": (whole, "channels"),
         "num_heads": (whole, "attention heads"),
         "layers": (whole, "of the net; HRM has two such nets"),
-        "mixer": (either("attention", "mlp"), "what connects the cells: attention or mlp"),
-        "positions": (either("rotary", "learned"), "of attention: rotary or learned"),
+        "mixer": (("attention", "mlp"), "what connects the cells"),
+        "positions": (("rotary", "learned"), "how attention tells the cells apart"),
         "prefix_len": (from_0, "positions before the cells"),
     },
     "the recursion": {
         "T_H": (whole, "updates of the answer in a refinement step"),
         "T_L": (whole, "updates of the latent before each update of the answer"),
         "N_sup": (whole, "refinement steps a puzzle gets, at most"),
-        "shallow": (from_0, "training steps at the start with a single one of them a puzzle"),
+        "shallow": (from_0, "so many training steps at the start have an N_sup of 1"),
     },
     "the training": {
         "batch_size": (whole, "puzzles at a time, of all processes together"),
