@@ -209,7 +209,8 @@ def starts(lengths):
 
 
 class Arc(Task):
-    """A canvas of side `canvas`, or of the largest grid's; tokens: 0 pad, 1 end of grid, 2..11 the
+    """A canvas of side `canvas`, in which training moves the grids about; 0: the largest grid's,
+    and they stay in the corner, where tests are asked. Tokens: 0 pad, 1 end of grid, 2..11 the
     colours 0..9.
 
     Every task is seen through up to `augmentations` views, and each (task, view) has an id, so an
@@ -254,7 +255,7 @@ class Arc(Task):
                            "which validation needs")
         everything = pairs + [pair for tests in self.tests.values() for _, _, pair in tests]
         sides = [max(grid.shape) for pair in everything for grid in pair if grid is not None]
-        self.side = max(canvas, *sides)
+        self.side, self.moves = max(canvas, *sides), canvas > 0
         self.seq_len = self.side**2
 
         def put(array):
@@ -303,7 +304,7 @@ class Arc(Task):
 
     def batch(self, size):
         """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,), int64. For each a task
-        is drawn, a view of it and a pair, which is moved about inside the canvas. (The public codes
+        is drawn, a view of it and a pair, which may be moved about in the canvas. (The public codes
         fill a batch of 768 with all pairs of some 170 views. A batch of 16 would have four tasks in
         it, and learn much more slowly.)"""
         device = self.colours.device
@@ -319,7 +320,7 @@ class Arc(Task):
         offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
         # one pair of each view is never moved: tests are asked in the corner
         still = (self.in_place[ids] * self.pair_count[task]).long() == number
-        offset = torch.where(still[:, None], 0, offset)
+        offset = torch.where(still[:, None], 0, offset) * self.moves
         inputs, labels = (self.place(grids[turned, pair], ids, offset) for grids in self.grids)
         return {"inputs": inputs, "labels": labels, "ids": ids}
 

@@ -81,7 +81,7 @@ FLAGS = {
     },
     "ARC": {
         "augmentations": (whole, "views a task, each with an embedding of its own"),
-        "canvas": (from_0, "its side; at least the largest grid's"),
+        "canvas": (from_0, "side of what the grids move about in; 0: the largest's, and they stay"),
         "puzzle_lr": (positive, "the embeddings' learning rate (sign-SGD)"),
         "puzzle_decay": (positive, "the embeddings' weight decay"),
     },

@@ -399,11 +399,11 @@ def paper_maze(split, i):
 
 
 def arc_task(name, rule):
-    """3 to 5 demonstrations and 1 or 2 tests of a rule, no input twice, as the official JSON has
+    """10 demonstrations and 1 or 2 tests of a rule, no input twice, as the official JSON has
     them."""
     # seeded by its name, so that a task is the same whatever stands before it
     random = np.random.RandomState([5, zlib.crc32(name.encode())])
-    demonstrations, tests = random.randint(3, 6), 1 + (random.randint(4) == 0)
+    demonstrations, tests = 10, 1 + (random.randint(4) == 0)
     pairs = {}
     while len(pairs) < demonstrations + tests:
         grids = rule(random)

@@ -1,7 +1,7 @@
 """The rules of the bundled puzzles: small tasks in the manner of ARC, written for this repository.
 
 Every rule is a function of a `random` (a numpy.random.RandomState) that draws one pair (input,
-output): two grids of colours 0 to 9 with sides from 1 to 9, where 0 is the black background. Called
+output): two grids of colours 0 to 9 with sides from 1 to 6, where 0 is the black background. Called
 again and again, it gives pairs of one and the same task: the colours that the rule speaks of are
 fixed in the function, all the rest varies. A rule that has drawn something unclear (a tie, say)
 returns None and is asked again by until_clear, at the end of the file.
@@ -157,18 +157,18 @@ def four_copies(random):
 def in_both_halves(random):
     """Left and right of the grey line: a cell coloured in both halves becomes red, every other one
     black."""
-    left, right = scatter(random, 4, 4, [AZURE]), scatter(random, 4, 4, [ORANGE])
+    left, right = scatter(random, 6, 2, [AZURE]), scatter(random, 6, 2, [ORANGE])
     both = (left > 0) & (right > 0)
-    return np.hstack([left, blank(4, 1, GREY), right]), np.where(both, RED, BLACK)
+    return np.hstack([left, blank(6, 1, GREY), right]), np.where(both, RED, BLACK)
 
 
 def left_over_right(random):
     """The left half is laid over the right half: where the left one is black, the right one
     shows."""
-    left, right = scatter(random, 4, 3, [PINK], share=0.5), scatter(random, 4, 3, [GREEN])
+    left, right = scatter(random, 6, 2, [PINK], share=0.5), scatter(random, 6, 2, [GREEN])
     if not (left * right).any():
         return None
-    return np.hstack([left, blank(4, 1, YELLOW), right]), np.where(left > 0, left, right)
+    return np.hstack([left, blank(6, 1, YELLOW), right]), np.where(left > 0, left, right)
 
 
 def paint_the_border(random):
@@ -211,8 +211,8 @@ def row_to_diagonal(random):
 def row_to_rings(random):
     """The colours of the row become the rings of a square, the first outermost and the last in the
     centre."""
-    row = random.choice(pick(random, 6), 4)
-    return row[None], box(7, 7, row[0], box(5, 5, row[1], box(3, 3, row[2], row[3])))
+    row = random.choice(pick(random, 6), 3)
+    return row[None], box(5, 5, row[0], box(3, 3, row[1], row[2]))
 
 
 def colour_by_side(random):
@@ -250,7 +250,7 @@ def lines_down(random):
 
 def cross_through_points(random):
     """A yellow line runs along the row and the column of every red point; the points stay red."""
-    grid = blank(*random.randint(5, 9, 2))
+    grid = blank(*random.randint(4, 7, 2))
     out = grid.copy()
     for row, column in free_points(random, *grid.shape, random.randint(1, 3)):
         grid[row, column] = RED
@@ -260,8 +260,8 @@ def cross_through_points(random):
 
 def ring_around_points(random):
     """All eight cells around a blue point become orange."""
-    grid, out = blank(7, 7), blank(7, 7)
-    for row, column in far_points(random, 7, 7, 3, gap=3):
+    grid, out = blank(6, 6), blank(6, 6)
+    for row, column in far_points(random, 6, 6, 2, gap=3):
         grid[row, column] = BLUE
         out[max(row - 1, 0):row + 2, max(column - 1, 0):column + 2] = ORANGE
     return grid, np.where(grid > 0, grid, out)
@@ -281,18 +281,18 @@ def connect_equal_points(random):
 def drop_single_cells(random):
     """Cells that stand alone vanish; the blocks stay."""
     colour = pick(random, 1)[0]
-    out = place_all(random, 7, 7, [blank(*random.randint(2, 4, 2), colour) for _ in range(2)])
+    out = place_all(random, 6, 6, [blank(*random.randint(2, 4, 2), colour) for _ in range(2)])
     if out is None:
         return None
     grid = out.copy()
-    return (grid, out) if all(place(random, grid, blank(1, 1, colour)) for _ in range(3)) else None
+    return (grid, out) if all(place(random, grid, blank(1, 1, colour)) for _ in range(2)) else None
 
 
 def repeat_the_stripes(random):
     """The stripes at the left are repeated, in their order, up to the right border."""
     count = random.randint(2, 4)
-    out = np.tile(np.resize(pick(random, count), 8), (random.randint(2, 8), 1))
-    return np.where(np.arange(8) < count, out, BLACK), out
+    out = np.tile(np.resize(pick(random, count), 6), (random.randint(2, 7), 1))
+    return np.where(np.arange(6) < count, out, BLACK), out
 
 
 def repair_the_tiling(random):
@@ -305,13 +305,12 @@ def repair_the_tiling(random):
     return (grid, out) if len(np.unique(tile)) > 1 else None
 
 
-def corners_of_blocks(random):
-    """The four corners of every green block become pink."""
-    blocks = [blank(*random.randint(3, 6, 2), GREEN) for _ in range(2)]
-    for block in blocks:
-        block[[0, 0, -1, -1], [0, -1, 0, -1]] = PINK
-    out = place_all(random, 8, 8, blocks)
-    return None if out is None else (np.where(out > 0, GREEN, BLACK), out)
+def corners_of_the_block(random):
+    """The four corners of the green block become pink."""
+    block = blank(*random.randint(3, 6, 2), GREEN)
+    block[[0, 0, -1, -1], [0, -1, 0, -1]] = PINK
+    out = place_all(random, 6, 6, [block])
+    return np.where(out > 0, GREEN, BLACK), out
 
 
 def colour_of_the_column(random):
@@ -349,7 +348,7 @@ def paint_empty_lines(random):
 
 def mark_the_middle(random):
     """The cell in the middle between the two orange points becomes blue."""
-    height, width, half = random.randint(3, 10), random.randint(7, 10), random.randint(1, 4)
+    height, width, half = random.randint(2, 7), random.randint(5, 7), random.randint(1, 3)
     grid = blank(height, width)
     row, start = random.randint(height), random.randint(width - 2 * half)
     grid[row, [start, start + 2 * half]] = ORANGE
@@ -363,19 +362,18 @@ def mark_the_middle(random):
 
 def fill_closed_rings(random):
     """The black inside of a closed pink ring becomes azure; rings with a gap stay empty."""
-    rings = [box(*random.randint(3, 5, 2), PINK, inside)
-             for inside in [AZURE, BLACK, random.choice([AZURE, BLACK])]]
+    rings = [box(3, 3, PINK, inside) for inside in random.choice([AZURE, BLACK], 4)]
     for ring in rings:
-        if not (ring == AZURE).any():
-            ring[1, random.choice([0, -1])] = BLACK
-    out = place_all(random, 8, 8, [ring if random.rand() < 0.5 else ring.T for ring in rings])
-    return None if out is None else (np.where(out == AZURE, BLACK, out), out)
+        if ring[1, 1] == BLACK:
+            ring.flat[random.choice([1, 3, 5, 7])] = BLACK  # in the middle of a side
+    out = np.block([rings[:2], rings[2:]])
+    return np.where(out == AZURE, BLACK, out), out
 
 
 def largest_becomes_red(random):
     """The largest blue object becomes red."""
-    sizes = [random.randint(1, 4), random.randint(1, 4), random.randint(6, 9)]
-    out = place_all(random, 7, 7, [blob(random, size, RED if size > 4 else BLUE) for size in sizes])
+    sizes = [random.randint(1, 3), random.randint(1, 3), random.randint(4, 7)]
+    out = place_all(random, 6, 6, [blob(random, size, RED if size > 3 else BLUE) for size in sizes])
     return None if out is None else (np.where(out > 0, BLUE, BLACK), out)
 
 
@@ -416,46 +414,46 @@ def cut_out_the_object(random):
     piece = scatter(random, *random.randint(2, 5, 2), pick(random, 2), share=0.8)
     if not piece.any() or crop(piece).shape != piece.shape or len(objects(piece)) > 1:
         return None
-    return place_all(random, 7, 7, [piece]), piece
+    return place_all(random, 6, 6, [piece]), piece
 
 
-def fullest_square(random):
-    """Three squares stand side by side; the one with the most coloured cells is kept."""
-    squares = [scatter(random, 3, 3, [colour], random.rand()) for colour in pick(random, 3)]
-    counts = [np.count_nonzero(square) for square in squares]
+def fullest_third(random):
+    """Three pieces stand side by side; the one with the most coloured cells is kept."""
+    pieces = [scatter(random, 4, 2, [colour], random.rand()) for colour in pick(random, 3)]
+    counts = [np.count_nonzero(piece) for piece in pieces]
     ranked = sorted(counts)
     if ranked[0] < 2 or ranked[2] < ranked[1] + 2:
         return None
-    return np.hstack(squares), squares[int(np.argmax(counts))]
+    return np.hstack(pieces), pieces[int(np.argmax(counts))]
 
 
 def slide_to_the_wall(random):
     """The azure object moves straight to the grey wall until it touches it."""
-    piece, grid = blob(random, random.randint(3, 6), AZURE), blank(6, 7)
+    piece, grid = blob(random, random.randint(3, 6), AZURE), blank(6, 6)
     height, width = piece.shape
     if width > 4:
         return None
-    grid[:, 6] = GREY
-    out, row, column = grid.copy(), random.randint(7 - height), random.randint(6 - width)
-    grid[row:row + height, column:column + width] = out[row:row + height, 6 - width:6] = piece
+    grid[:, 5] = GREY
+    out, row, column = grid.copy(), random.randint(7 - height), random.randint(5 - width)
+    grid[row:row + height, column:column + width] = out[row:row + height, 5 - width:5] = piece
     turns = random.randint(4)
     return np.rot90(grid, turns), np.rot90(out, turns)
 
 
 def solid_or_hollow(random):
-    """Solid grey boxes become green, hollow ones orange."""
-    kinds = [(GREEN, GREEN), (ORANGE, BLACK), [(GREEN, GREEN), (ORANGE, BLACK)][random.randint(2)]]
-    out = place_all(random, 8, 8, [box(*random.randint(3, 5, 2), *kind) for kind in kinds])
-    return None if out is None else (np.where(out > 0, GREY, BLACK), out)
+    """A solid grey box becomes green, a hollow one orange."""
+    kind = [(GREEN, GREEN), (ORANGE, BLACK)][random.randint(2)]
+    out = place_all(random, 6, 6, [box(*random.randint(3, 6, 2), *kind)])
+    return np.where(out > 0, GREY, BLACK), out
 
 
 def drop_what_touches_the_border(random):
     """Objects that touch the border of the grid vanish; the others stay."""
-    blobs = [blob(random, random.randint(2, 5), colour) for colour in pick(random, 4)]
-    grid = place_all(random, 7, 7, blobs)
+    blobs = [blob(random, random.randint(1, 5), colour) for colour in pick(random, 3)]
+    grid = place_all(random, 6, 6, blobs)
     if grid is None:
         return None
-    out, inside = grid.copy(), box(7, 7, 0, 1) > 0
+    out, inside = grid.copy(), box(6, 6, 0, 1) > 0
     for mask in objects(grid):
         if (mask & ~inside).any():
             out[mask] = BLACK
@@ -464,7 +462,7 @@ def drop_what_touches_the_border(random):
 
 def red_moves_to_blue(random):
     """The red cell moves straight towards the blue cell until they touch."""
-    (height, width), turns = random.randint(4, 9, 2), random.randint(4)
+    (height, width), turns = random.randint(4, 7, 2), random.randint(4)
     grid, out = blank(height, width), blank(height, width)
     row, start = random.randint(height), random.randint(width - 2)
     end = random.randint(start + 2, width)
@@ -477,7 +475,7 @@ def merge_equal_rows(random):
     count = random.randint(2, 5)
     out = random.choice(pick(random, 3), (count, 4))
     times = random.randint(1, 4, count)
-    clear = len(np.unique(out, axis=0)) == count and times.sum() < 10
+    clear = len(np.unique(out, axis=0)) == count and times.sum() < 7
     return (out.repeat(times, axis=0), out) if clear else None
 
 
@@ -538,17 +536,17 @@ def kaleidoscope(random):
 def in_one_half_only(random):
     """Above and below the blue line: a cell coloured in just one half becomes green, every other
     one black."""
-    top = scatter(random, 4, 4, [YELLOW], share=0.5)
-    bottom = scatter(random, 4, 4, [MAROON], share=0.5)
+    top = scatter(random, 2, 6, [YELLOW], share=0.5)
+    bottom = scatter(random, 2, 6, [MAROON], share=0.5)
     one = (top > 0) != (bottom > 0)
-    return np.vstack([top, blank(1, 4, BLUE), bottom]), np.where(one, GREEN, BLACK)
+    return np.vstack([top, blank(1, 6, BLUE), bottom]), np.where(one, GREEN, BLACK)
 
 
 def in_neither_half(random):
     """Left and right of the red line: a cell black in both halves becomes azure, every other one
     black."""
-    left, right = scatter(random, 4, 3, [GREY], share=0.5), scatter(random, 4, 3, [PINK], share=0.5)
-    return np.hstack([left, blank(4, 1, RED), right]), np.where(left + right == 0, AZURE, BLACK)
+    left, right = scatter(random, 6, 2, [GREY], share=0.5), scatter(random, 6, 2, [PINK], share=0.5)
+    return np.hstack([left, blank(6, 1, RED), right]), np.where(left + right == 0, AZURE, BLACK)
 
 
 def peel_the_border(random):
@@ -653,8 +651,8 @@ def diagonal_neighbours(random):
 def elbow(random):
     """From red, an azure line runs along the row to the column of green, then along this column to
     green."""
-    grid, out = blank(7, 7), blank(7, 7)
-    (row, column), (other_row, other_column) = free_points(random, 7, 7, 2)
+    grid, out = blank(6, 6), blank(6, 6)
+    (row, column), (other_row, other_column) = free_points(random, 6, 6, 2)
     out[row, min(column, other_column):max(column, other_column) + 1] = AZURE
     out[min(row, other_row):max(row, other_row) + 1, other_column] = AZURE
     grid[row, column], grid[other_row, other_column] = RED, GREEN
@@ -691,7 +689,7 @@ def repair_the_mirror(random):
 
 def mark_the_crossings(random):
     """Where a row line and a column line of azure cross, the cell becomes pink."""
-    grid = blank(*random.randint(5, 10, 2))
+    grid = blank(*random.randint(5, 7, 2))
     rows, columns = (
         random.permutation(np.arange(random.randint(2), side, 2))[:random.randint(1, 4)]
                      for side in grid.shape)
@@ -701,17 +699,17 @@ def mark_the_crossings(random):
     return grid, out
 
 
-def hollow_the_blocks(random):
-    """The inside of every block becomes black; only its rim stays."""
-    boxes = [box(*random.randint(3, 6, 2), colour, -colour) for colour in pick(random, 2)]
-    drawn = place_all(random, 8, 8, boxes)
-    return None if drawn is None else (np.abs(drawn), np.maximum(drawn, BLACK))
+def hollow_the_block(random):
+    """The inside of the block becomes black; only its rim stays."""
+    colour = pick(random, 1)[0]
+    drawn = place_all(random, 6, 6, [box(*random.randint(3, 7, 2), colour, -colour)])
+    return np.abs(drawn), np.maximum(drawn, BLACK)
 
 
 def fill_between_corners(random):
     """Two grey points are opposite corners of a rectangle, which is filled with orange; the points
     stay."""
-    grid = blank(*random.randint(5, 9, 2))
+    grid = blank(*random.randint(4, 7, 2))
     (top, column), (bottom, other) = sorted(free_points(random, *grid.shape, 2))
     grid[top, column] = grid[bottom, other] = GREY
     out = np.zeros_like(grid)
@@ -729,11 +727,11 @@ def crossing_table(random):
 
 def fill_the_room(random):
     """A room between the grey walls that has a coloured point is filled with this colour."""
-    grid = blank(8, 8)
-    grid[[2, 5]], grid[:, [2, 5]] = GREY, GREY
-    out, count = grid.copy(), random.randint(2, 5)
-    for room, colour in zip(random.permutation(9)[:count], pick(random, count, without=[GREY])):
-        row, column = room // 3 * 3, room % 3 * 3
+    grid = blank(5, 5)
+    grid[2], grid[:, 2] = GREY, GREY
+    out, count = grid.copy(), random.randint(1, 5)
+    for room, colour in zip(random.permutation(4)[:count], pick(random, count, without=[GREY])):
+        row, column = room // 2 * 3, room % 2 * 3
         out[row:row + 2, column:column + 2] = colour
         grid[row + random.randint(2), column + random.randint(2)] = colour
     return grid, out
@@ -763,7 +761,7 @@ def lying_or_standing(random):
 def shoot_the_arrow(random):
     """A pink cell with a green cell behind it is an arrow: a pink line runs from it, away from
     green, to the border."""
-    (height, width), turns = random.randint(4, 9, 2), random.randint(4)
+    (height, width), turns = random.randint(4, 7, 2), random.randint(4)
     grid, row, head = blank(height, width), random.randint(height), random.randint(1, width - 1)
     grid[row, [head - 1, head]] = GREEN, PINK
     out = grid.copy()
@@ -773,8 +771,8 @@ def shoot_the_arrow(random):
 
 def drop_the_smallest(random):
     """The smallest object vanishes."""
-    sizes = [random.randint(2, 4), random.randint(5, 8), random.randint(5, 8)]
-    out = place_all(random, 7, 7, [blob(random, size, colour if size > 4 else -colour)
+    sizes = [random.randint(1, 3), random.randint(4, 7), random.randint(4, 7)]
+    out = place_all(random, 6, 6, [blob(random, size, colour if size > 3 else -colour)
                                    for size, colour in zip(sizes, pick(random, 3))])
     return None if out is None else (np.abs(out), np.maximum(out, BLACK))
 
@@ -791,24 +789,24 @@ def rank_the_colours(random):
 
 def look_into_the_frame(random):
     """The output is what the green frame surrounds."""
-    colours, (height, width) = pick(random, 2, without=[GREEN]), random.randint(4, 7, 2)
-    grid = scatter(random, 7, 7, colours, share=0.4)
-    row, column = random.randint(8 - height), random.randint(8 - width)
+    colours, (height, width) = pick(random, 2, without=[GREEN]), random.randint(3, 6, 2)
+    grid = scatter(random, 6, 6, colours, share=0.4)
+    row, column = random.randint(7 - height), random.randint(7 - width)
     inside = scatter(random, height - 2, width - 2, colours)
     grid[row:row + height, column:column + width] = box(height, width, GREEN, inside)
     return (grid, inside) if inside.any() else None
 
 
 def odd_shape_out(random):
-    """Three squares stand side by side; two show the same shape, and the one with another shape is
+    """Three pieces stand side by side; two show the same shape, and the one with another shape is
     kept."""
-    shape, other = random.rand(2, 3, 3) < 0.5
+    shape, other = random.rand(2, 4, 2) < 0.5
     if (shape != other).sum() < 3 or not shape.any() or not other.any():
         return None
     odd = random.randint(3)
-    squares = [np.where(other if i == odd else shape, colour, BLACK)
-               for i, colour in enumerate(pick(random, 3))]
-    return np.hstack(squares), squares[odd]
+    pieces = [np.where(other if i == odd else shape, colour, BLACK)
+              for i, colour in enumerate(pick(random, 3))]
+    return np.hstack(pieces), pieces[odd]
 
 
 def colour_that_occurs_once(random):
@@ -822,7 +820,7 @@ def colour_that_occurs_once(random):
 
 def seed_spreads(random):
     """A grey object with one orange cell becomes orange as a whole; the other objects stay grey."""
-    grid = place_all(random, 7, 7, [blob(random, random.randint(3, 6), GREY) for _ in range(3)])
+    grid = place_all(random, 6, 6, [blob(random, random.randint(2, 5), GREY) for _ in range(3)])
     if grid is None:
         return None
     out, masks = grid.copy(), objects(grid)
@@ -834,17 +832,16 @@ def seed_spreads(random):
 
 
 def stamp_the_pattern(random):
-    """The square pattern at the top left is copied onto every grey point, with its centre on the
-    point."""
-    grid = blank(8, 8)
-    grid[:3, :3] = random.choice(pick(random, 3, without=[GREY]), (3, 3))
+    """The square pattern at the top left is copied onto every grey point, with its top left cell on
+    the point."""
+    grid = blank(6, 6)
+    grid[:2, :2] = random.choice(pick(random, 3, without=[GREY]), (2, 2))
     out = grid.copy()
-    # the top left cells of the copies
-    for row, column in far_points(random, 6, 6, random.randint(1, 4), gap=3):
-        if max(row, column) < 3:
+    for row, column in far_points(random, 5, 5, random.randint(1, 4), gap=2):
+        if max(row, column) < 2:
             return None
-        grid[row + 1, column + 1] = GREY
-        out[row:row + 3, column:column + 3] = grid[:3, :3]
+        grid[row, column] = GREY
+        out[row:row + 2, column:column + 2] = grid[:2, :2]
     return grid, out
 
 
@@ -859,10 +856,10 @@ def read_left_to_right(random):
 
 def wider_side(random):
     """The grey line parts the grid; the wider side is kept."""
-    grid = scatter(random, 4, 8, pick(random, 3, without=[GREY]), share=0.8)
-    line = random.choice([1, 2, 5, 6])
+    grid = scatter(random, 4, 6, pick(random, 3, without=[GREY]), share=0.8)
+    line = random.randint(1, 5)
     grid[:, line] = GREY
-    return grid, grid[:, :line] if line > 4 else grid[:, line + 1:]
+    return grid, grid[:, :line] if line > 2 else grid[:, line + 1:]
 
 
 def rain_water(random):
@@ -898,7 +895,7 @@ def follow_the_legend(random):
 def turn_at_the_stone(random):
     """A yellow line runs from the point to the right up to the grey stone, turns there and runs
     down to the floor."""
-    height, width = random.randint(4, 9, 2)
+    height, width = random.randint(4, 7, 2)
     grid, row, start = blank(height, width), random.randint(height - 1), random.randint(width - 2)
     stone = random.randint(start + 2, width)
     grid[row, [start, stone]] = YELLOW, GREY
@@ -926,17 +923,17 @@ TRAINING = {rule.__name__: until_clear(rule) for rule in (
     left_over_right, paint_the_border, keep_the_left_half, one_step_right, mirror_the_half,
     cut_to_chequers, row_to_diagonal, row_to_rings, colour_by_side, cast_a_shadow, fall_down,
     lines_down, cross_through_points, ring_around_points, connect_equal_points, drop_single_cells,
-    repeat_the_stripes, repair_the_tiling, corners_of_blocks, colour_of_the_column,
+    repeat_the_stripes, repair_the_tiling, corners_of_the_block, colour_of_the_column,
     ends_meet_halfway, complete_the_square, paint_empty_lines, mark_the_middle, fill_closed_rings,
     largest_becomes_red, colour_by_size, count_to_bar, most_frequent_colour, sort_the_bars,
-    cut_out_the_object, fullest_square, slide_to_the_wall, solid_or_hollow,
+    cut_out_the_object, fullest_third, slide_to_the_wall, solid_or_hollow,
     drop_what_touches_the_border, red_moves_to_blue, merge_equal_rows, full_rows_vanish)}
 EVALUATION = {rule.__name__: until_clear(rule) for rule in (
     half_turn, flip_over_diagonal, swap_two_colours, half_size, spread_apart, kaleidoscope,
     in_one_half_only, in_neither_half, peel_the_border, thicken_the_border, copy_the_half,
     shear_the_rows, paint_the_middle_cross, colour_by_ring, reverse_every_second_row, drift_apart,
     diagonal_lines, rows_and_columns, diagonal_neighbours, elbow, clean_the_rows,
-    repeat_the_diagonals, repair_the_mirror, mark_the_crossings, hollow_the_blocks,
+    repeat_the_diagonals, repair_the_mirror, mark_the_crossings, hollow_the_block,
     fill_between_corners, crossing_table, fill_the_room, pinwheel, lying_or_standing,
     shoot_the_arrow, drop_the_smallest, rank_the_colours, look_into_the_frame, odd_shape_out,
     colour_that_occurs_once, seed_spreads, stamp_the_pattern, read_left_to_right, wider_side,
