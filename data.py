@@ -52,14 +52,14 @@ class Task:
 
 
 class CsvTask(Task):
-    """What Sudoku and maze share: train.csv, test.csv and maybe valid.csv in a folder.
+    """What Sudoku and maze share: puzzles in csv files or arrays, see read.read_splits.
 
     train_puzzles: how many of the training puzzles to keep. shared_puzzle: all puzzles have the one
     id 0, and so one learned embedding, as in the public codes. Raises BadInput.
     """
 
     def __init__(self, path, device="cpu", train_puzzles=None, shared_puzzle=False):
-        puzzles = read.read_splits(path, self.read_file, train_puzzles)
+        puzzles, self.note = read.read_splits(path, self.read_file, train_puzzles)
         self.splits = {
             split: {"inputs": self.encode(question, device), "labels": self.encode(answer, device)}
             for split, (question, answer) in puzzles.items()
@@ -233,9 +233,9 @@ class Arc(Task):
         self.names = []  # of the tasks: first the training tasks, then the evaluation tasks
         self.tests = {"valid": [], "test": []}  # (task's place in names, number in the task, pair)
         pairs, pair_count, views = [], [], []
-        for split, tasks in zip(("valid", "test"), read.read_arc(path)):
-            for i, (name, task) in enumerate(tasks.items()):
-                demonstrations, tests = read.pairs_of(*task)
+        *found, self.note = read.read_arc(path)
+        for split, tasks in zip(("valid", "test"), found):
+            for i, (name, (demonstrations, tests)) in enumerate(tasks.items()):
                 number = len(self.names)
                 trained = list(demonstrations)
                 if split == "valid" and i % 4:

