@@ -517,6 +517,14 @@ def test_train_evaluate_and_watch(here, model, task, own):
     shutil.rmtree("runs")
 
 
+@pytest.mark.parametrize("run, solved", [("trm-sudoku", 94), ("hrm-sudoku", 85)])
+def test_the_trained_weights_solve_what_they_solved(here, run, solved):
+    folder = HERE / "puzzles" / "trained" / run
+    out = call(f"evaluate {folder} --test_puzzles 100")
+    assert abs(float(re.search(r"exact accuracy .* ([\d.]+)%\n", out)[1]) - solved) <= 1
+    assert "not the folder of a run that can go on" in call(f"train --resume {folder}", code=2)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 @pytest.mark.parametrize("model, task, number", [("trm", "sudoku", 15), ("hrm", "arc", 2)])
 def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, task, number):
