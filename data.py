@@ -252,7 +252,7 @@ class Arc(Task):
                 pair_count.append(len(trained))
         if not self.tests["valid"]:
             raise BadInput(f"{path}: no test of a training task comes with its output, "
-                           "which validation needs")
+                           f"which validation needs{'; ' * bool(self.note)}{self.note}")
         everything = pairs + [pair for tests in self.tests.values() for _, _, pair in tests]
         sides = [max(grid.shape) for pair in everything for grid in pair if grid is not None]
         self.side, self.moves = max(canvas, *sides), canvas > 0

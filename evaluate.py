@@ -197,8 +197,7 @@ def load_task(s, device):
     names = ("train_puzzles", "augmentations", "canvas", "shared_puzzle")
     place = s["data"] or data.bundled(s["task"], s["scale"])
     task = data.TASKS[s["task"]](place, device, **{name: s[name] for name in names if s.get(name)})
-    if task.note:
-        print(f"{place}: {task.note}")
+    print(f"{place}: {task.note}\n" * bool(task.note), end="")
     return task
 
 
@@ -282,6 +281,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     device, checkpoint = pick_device(args.device), load_checkpoint(args.run)
     s = checkpoint["settings"] | {k: v for k, v in vars(args).items() if v is not None}
+    s["train_puzzles"] = None if args.data else s.get("train_puzzles")  # of the run's own puzzles
     task, model, table = restore(checkpoint, args.run, s, device)
     torch.manual_seed(s["seed"])
     test = {name: part[: args.test_puzzles] for name, part in task.splits["test"].items()}

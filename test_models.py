@@ -517,6 +517,15 @@ def test_train_evaluate_and_watch(here, model, task, own):
     shutil.rmtree("runs")
 
 
+def test_other_puzzles_are_evaluated_whatever_was_trained_on(here):
+    call(f"{TRAIN['sudoku']} --train_puzzles 6 --steps 1 --out some")
+    lines = Path("few/sudoku/train.csv").read_text().splitlines()
+    Path("three.csv").write_text("\n".join(lines[:4]))
+    out = call("evaluate some --data three.csv")
+    assert "three.csv: of its 3 puzzles the last 1 are the test; 1 of the end of train" in out
+    assert "\n1 test puzzles; " in out
+
+
 @pytest.mark.parametrize("run, solved", [("trm-sudoku", 94), ("hrm-sudoku", 85)])
 def test_the_trained_weights_solve_what_they_solved(here, run, solved):
     folder = HERE / "puzzles" / "trained" / run

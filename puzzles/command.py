@@ -193,15 +193,16 @@ class Log:
         if step and path.exists():
             self.lines += [line for line in path.read_text().splitlines()[1:]
                            if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
-        steps = "".join(f"{n:8d}" for n in shown_steps)
-        over = "exact after refinement steps".ljust(len(steps))
-        print(f"                        | {over} | blanks\n"
-              f"  step    time     loss | {steps} |  right")
+        steps, over = "".join(f"{n:8d}" for n in shown_steps), "exact after refinement steps"
+        self.wide = max(len(steps), len(over))
+        print(f"                        | {over.ljust(self.wide)} | blanks\n"
+              f"  step    time     loss | {steps.ljust(self.wide)} |  right")
 
     def add(self, step, seconds, loss, exact, blanks):
         """exact: after each of the shown steps. exact and blanks: shares, on validation puzzles."""
-        line = (f"{step:6d} {timedelta(seconds=int(seconds))} {loss:8.3f} | "
-                + "".join(f"{100 * share:7.1f}%" for share in exact) + f" | {100 * blanks:5.1f}%")
+        shares = "".join(f"{100 * share:7.1f}%" for share in exact).ljust(self.wide)
+        line = (f"{step:6d} {timedelta(seconds=int(seconds))} {loss:8.3f} | {shares} | "
+                f"{100 * blanks:5.1f}%")
         print("\r" * sys.stdout.isatty() + line.ljust(78 * sys.stdout.isatty()), flush=True)
         figures = [f"{figure:.4f}" for figure in (loss, *exact, blanks)]
         self.lines.append(",".join([str(step), f"{seconds:.1f}", *figures]))

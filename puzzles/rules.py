@@ -7,7 +7,7 @@ fixed in the function, all the rest varies. A rule that has drawn something uncl
 returns None and is asked again by until_clear, at the end of the file.
 
 TRAINING and EVALUATION hold the rules by name. No rule of one stands in the other, not even turned,
-mirrored or in other colours.
+mirrored or in other colours; but grids are small, and some pairs of a rule fit another one, too.
 """
 
 import functools
@@ -361,7 +361,8 @@ def mark_the_middle(random):
 
 
 def fill_closed_rings(random):
-    """The black inside of a closed pink ring becomes azure; rings with a gap stay empty."""
+    """Of the four pink rings of 3x3 cells, one a quarter, those without a gap get an azure
+    inside."""
     rings = [box(3, 3, PINK, inside) for inside in random.choice([AZURE, BLACK], 4)]
     for ring in rings:
         if ring[1, 1] == BLACK:

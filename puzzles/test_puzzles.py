@@ -402,6 +402,10 @@ def test_arrays_of_the_public_codes_builders(tmp_path):
             parts = [found.splits[split][name] for split in ("train", "valid")]
             assert torch.cat(parts).equal(task.splits["train"][name][:30])
             assert found.splits["test"][name].equal(task.splits["test"][name][:30])
+        for wrong in (np.zeros(31, int), np.arange(0, 88, 3), -np.arange(0, 91, 3)):
+            np.save(tmp_path / "test" / "all__group_indices.npy", wrong)
+            with pytest.raises(BadInput, match="test: all__group_indices.npy does not rise from 0"):
+                type(task)(tmp_path)
 
 
 def test_validation_costs_no_puzzle_that_was_asked_for(tmp_path):
@@ -466,16 +470,18 @@ def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path):
 
 
 def test_arc_as_people_have_it(tmp_path):
-    other = {**TASK, "test": [{"input": [[5, 5]], "output": [[5]]}]}
-    write(tmp_path, {"data/training/one.json": {**TASK, "test": TASK["test"] + other["test"]},
+    one, two = ({"input": [[i, i]], "output": [[i]]} for i in (5, 6))
+    other = {"train": [one], "test": [two]}
+    write(tmp_path, {"data/training/one.json": {"train": [two], "test": [PAIR, one]},
                      "data/training/concept/two.json": other, "data/evaluation/one.json": TASK,
                      "data/training/._one.json": b"\0macOS"})
     task = Arc(tmp_path)
     assert task.names == ["concept/two", "one", "one"]
-    # PAIR, a test in both sets, is trained on as a demonstration of its tasks alone
-    assert len(task.splits["train"]["inputs"]) == 3 + 1
-    assert task.note == ("1 files whose names begin with a dot: left out; "
-                         "1 tests of training tasks are tests of evaluation tasks: left out")
+    # what the evaluation asks is trained on nowhere but as its own demonstration
+    assert len(task.splits["train"]["inputs"]) == 1 + 1 + 1 + 1
+    assert task.note == (
+        "1 files left out, whose names or folders begin with a dot; "
+        "1 pairs of training tasks ask what a test of an evaluation task asks: left out")
 
 
 def test_users_own_puzzles():
@@ -561,13 +567,12 @@ BAD_TASKS = [
       for line, complaint in BAD_MAZES),
     (Maze, {"train.csv": HEADER + "m,S G,SoG,1"}, "train.csv, line 2: the question's 3 characters"),
     (Maze, {"train.csv": MAZES}, "test.csv: No such file"),
-    (Maze, {"train.csv": MAZES, "test.csv": MAZES}, "train.csv: without valid.csv"),
+    (Maze, {"train.csv": MAZES, "test.csv": MAZES}, "train.csv: too few puzzles, of which one"),
     (Maze, {"train.csv": MAZES, "valid.csv": MAZES, "test.csv": HEADER + "m,SG  ,SG  ,0"},
      "test.csv: puzzles of another size"),
-    (Sudoku, {"all.csv": HEADER + f"{GOOD}\n" * 9}, "all.csv: 10 puzzles are the least"),
-    (Maze, {"train/x": "", "test/x": ""}, "all__puzzle_indices.npy: No such file"),
-    (Maze, {f"{split}/all__{name}.npy": "" for split in ("train", "test") for name in
-            ("puzzle_indices", "group_indices")}, "all__puzzle_indices.npy: not an array of"),
+    (Sudoku, {"all.csv": HEADER + f"{GOOD}\n" * 2}, "all.csv: too few puzzles, of which one must"),
+    (Maze, {"train/x": "", "test/x": ""}, "all__inputs.npy: No such file"),
+    (Maze, {"train/all__inputs.npy": "PK", "test/x": ""}, "all__inputs.npy: not a whole .npy"),
     (Arc, {"train/all__inputs.npy": ""}, "arrays that a public code made; wanted is"),
     *((Arc, {"training/a.json": TASK, "evaluation/a.json": TASK, "evaluation/b.json": task},
        f"b.json{complaint}") for task, complaint in BAD_TASKS),
