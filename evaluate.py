@@ -24,7 +24,6 @@ from trm import TRM
 @torch.no_grad()
 def refine(model, puzzles, N_sup, table=None, noise=0.0):
     """N_sup refinement steps, no halting: yields logits (B, S, V) and halting logits after each.
-
     puzzles: {"inputs": (B, S), on ARC "ids": (B,)}. table: the puzzle embeddings, (ids, D).
     """
     carry = first_carry(model, puzzles["inputs"])
@@ -73,7 +72,6 @@ def all_right(answers, labels):
 @torch.no_grad()
 def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=None):
     """N_sup steps of trajectories: puzzles (n * K, ...), K in a row for each, from `spread`.
-
     halt: a puzzle leaves when one of its trajectories is so sure (0 to 1) that its answer is right.
     Returns on the CPU "made" (n, K), the steps made; "answers" (n, K, S), the last ones; and after
     each step, (n, K, N_sup), where what has left stays as it was: "right", which are; "halts",
@@ -185,7 +183,8 @@ def watch(model, task, puzzles, index, s, name, table=None):
         title, end = f"{title}; trajectory {k + 1} of {K}, the surest", at + 1
     inputs, labels = (puzzle[name][0].cpu().numpy() if name in puzzle else None
                       for name in ("inputs", "labels"))
-    print(draw.story(title, task, inputs, answers[k, :end].numpy(), sure[k].tolist(), labels))
+    draw.show(title, task, inputs, answers[k, :end].numpy(), sure[k].tolist(), labels,
+              svg=s.get("svg"))
     if K > 1:
         print(f"taken at step {end} of {s['N_sup']}, where it was surest")
 
@@ -276,6 +275,7 @@ def main(argv=None):
     add("--watch", action="store_true", help="show a test puzzle being solved, step by step")
     add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
         "'#.SG' row by row; an ARC task's name")
+    add("--svg", metavar="FILE", help="write what is watched as a moving picture, too")
     add("--seed", type=from_0, help="another puzzle to watch, other noise")
     add("--device", default=default_device())
     args = parser.parse_args(argv)

@@ -512,7 +512,10 @@ def test_train_evaluate_and_watch(here, model, task, own):
     assert ("the vote of all views: of " in out) == (task == "arc")
     out = call(f"evaluate {run} --rollouts 2 --noise 0.1 --halt 0.5 --test_puzzles 9")
     assert "the surest" in out and " 0.5 sure: " in out
-    assert re.search(r"your puzzle[^\0]*step 1: ", call(f"evaluate {run} --puzzle {own}"))
+    out = call(f"evaluate {run} --puzzle {own} --svg x.svg")
+    assert re.search(r"your puzzle[^\0]*step 1: ", out)
+    assert Path("x.svg").read_text().startswith("<svg ")
+    assert "x could not be written" in call(f"evaluate {run} --watch --svg no/x", code=1)
     assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
     shutil.rmtree("runs")
 

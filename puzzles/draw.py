@@ -1,4 +1,4 @@
-"""Puzzles and answers drawn in the terminal, as text; and which cells of an answer are wrong.
+"""Puzzles and answers drawn, for the terminal or as SVG; and which cells of an answer are wrong.
 
 A picture is a list of lines, all as wide as each other, a cell two characters. Each task has its
 `..._wrong(inputs, answer, labels=None)` and its `..._picture(inputs, answer, before=None,
@@ -9,9 +9,12 @@ cells that changed since then and the cells that are wrong.
 import os
 import shutil
 import sys
+from html import escape
+from pathlib import Path
 
 import numpy as np
 
+from puzzles.command import write_atomically
 from puzzles.read import BLACK, MAZE, OPEN, PATH, START, broken_cells, crop, is_shortest
 
 LEGEND = {
@@ -87,6 +90,14 @@ def story(title, task, inputs, answers, sure, labels=None):
     rules = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
     return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(frames)}\n"
             f"{verdict}; no cell changed after step {changed} of {len(answers)}")
+
+
+def show(*told, svg=None):
+    """Print a story, told as in `story`; svg: where to write it as a moving picture, too. Raises
+    Failure."""
+    print(story(*told))
+    if svg:
+        write_atomically(Path(svg), lambda file: file.write(animation(*told).encode()))
 
 
 # ---- Sudoku --------------------------------------------------------------------------------------
@@ -165,3 +176,92 @@ def arc_picture(inputs, answer, before=None, labels=None, colour=False):
         before = tidy(before)
     texts = ["  .123456789"[token] for token in answer]
     return square(marked_cells(texts, inputs, answer, before, wrong, colour))
+
+
+# ---- a moving picture ----------------------------------------------------------------------------
+
+# ARC's ten colours, as its own pages show them: black, blue, red, green, yellow, grey, ...
+PALETTE = ("#000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaa", "#f012be", "#ff851b",
+           "#7fdbff", "#870c25")
+STYLE = """svg{--ink:#222;--paper:#fff;--line:#bbb;--new:#0a7d33;--wrong:#d32f2f;
+font:19px sans-serif}@media(prefers-color-scheme:dark){svg{--ink:#eee;--paper:#0d1117;--line:#555;
+--new:#5bd07f;--wrong:#ff7b72}}.paper{fill:var(--paper)}
+text{fill:var(--ink);text-anchor:middle}.given{font-weight:bold}.new{fill:var(--new)}
+.wrong{fill:var(--wrong)}.bad{fill:none;stroke:var(--wrong);stroke-width:2}
+.fresh{fill:none;stroke:var(--new);stroke-width:2}.line{stroke:var(--line);fill:none}
+.bold{stroke:var(--ink);stroke-width:2}.name{font-size:15px;text-anchor:start}
+.frame{visibility:hidden}"""
+
+
+def sudoku_cell(token):
+    """(text, colour of the square) of a cell; so the other two."""
+    return " .123456789"[token].strip("."), None
+
+
+def maze_cell(token):
+    return (MAZE[token], None) if MAZE[token] in "SG" else (
+        "\u25cf" if token == PATH else "", "var(--ink)" if MAZE[token] == "#" else None)
+
+
+def arc_cell(token):
+    return "", PALETTE[token - BLACK] if token >= BLACK else None
+
+
+def svg_cells(cell, tokens, left, classes):
+    """The cells of one grid, `left` pixels from the left; classes: (S,) text, CSS classes of each,
+    None where nothing is to be drawn."""
+    side, parts = int(len(tokens) ** 0.5), []
+    for i, (token, name) in enumerate(zip(tokens.tolist(), classes)):
+        text, fill = cell(token)
+        x, y = left + 30 * (i % side), 30 + 30 * (i // side)
+        if fill and name is not None:
+            parts.append(f'<rect x="{x}" y="{y}" width="30" height="30" fill="{fill}"/>')
+        if text and name is not None:
+            parts.append(f'<text x="{x + 15}" y="{y + 22}" class="{name}">{text}</text>')
+        for part, box in (("new", "fresh"), ("wrong", "bad")):
+            if name and part in name and (fill or not text):
+                inset = 3 if box == "fresh" else 6
+                parts.append(f'<rect x="{x + inset}" y="{y + inset}" width="{30 - 2 * inset}" '
+                             f'height="{30 - 2 * inset}" class="{box}"/>')
+    return "".join(parts)
+
+
+def animation(title, task, inputs, answers, sure, labels=None):
+    """How a puzzle was solved, as a moving SVG picture; arguments as for `story`. Green is new in a
+    step, red is wrong; the bar says how sure the model is. ARC's input stands at the left."""
+    cell = {sudoku_picture: sudoku_cell, maze_picture: maze_cell, arc_picture: arc_cell}[
+        task.picture]
+    arc, side = cell is arc_cell, int(len(inputs) ** 0.5)
+    left, wide = 30 * (side + 1) * arc, 30 * side
+    shown = [("the puzzle", 0, inputs)] if not arc else []
+    before = inputs
+    for step, answer in enumerate(answers, start=1):
+        if step == 1 or (answer != before).any():
+            shown.append((f"step {step} of {len(answers)}", sure[step - 1], answer))
+        before = answer
+    seconds = len(shown) + 2  # the last one stays longer
+    before = tidy(inputs) if arc else inputs
+    parts = [svg_cells(cell, before, 0, np.where(inputs > 1, "given", ""))]
+    for i, (name, how_sure, answer) in enumerate(shown):
+        wrong, now = task.wrong(inputs, answer, labels), tidy(answer) if arc else answer
+        classes = np.where(now != before, "new ", "").astype(object)
+        if wrong is not None and i + arc:
+            classes += np.where(wrong, "wrong", "")
+        if not arc:  # what stands in the puzzle is there already
+            classes[(now == inputs) & (classes != "wrong") & (classes != "new wrong")] = None
+        last, before = i == len(shown) - 1, now
+        parts.append(
+            f'<g class="frame" style="animation:{"last" if last else "show"} {seconds}s '
+            f'{i}s infinite step-end"><text x="{left}" y="20" class="name">{name}'
+            f'{f", {100 * how_sure:.0f}% sure" if i + arc else ""}</text>'
+            f'{svg_cells(cell, now, left, classes)}<rect x="{left}" y="{wide + 38}" height="6" '
+            f'width="{wide * how_sure:.0f}" style="fill:var(--new)"/></g>')
+    lines = "".join(f'<path class="{"bold" if side == 9 and i % 3 == 0 else "line"}" '
+                    f'd="M{x + 30 * i} 30v{wide}M{x} {30 + 30 * i}h{wide}"/>'
+                    for x in {0, left} for i in range(side + 1))
+    hide = "".join(f"@keyframes {name}{{0%{{visibility:visible}}{share:.3f}%{{visibility:hidden}}}}"
+                   for name, share in (("show", 100 / seconds), ("last", 300 / seconds)))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 0 {left + wide + 4} {wide + 50}" '
+            f'width="{left + wide + 4}"><title>{escape(title)}</title><style>{STYLE}{hide}</style>'
+            f'<rect x="-2" width="100%" height="100%" class="paper"/>{lines}'
+            f'{"".join(parts)}</svg>\n')

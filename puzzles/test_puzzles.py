@@ -4,6 +4,7 @@ plain Python or with numpy's own functions, not with the code that it tests."""
 import json
 import math
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 import data
 from data import Arc, BadInput, Maze, Sudoku
-from puzzles import make, read, rules
+from puzzles import draw, make, read, rules
 
 HEADER = "source,question,answer,rating\n"
 GOOD = make.csv_line(*make.small_sudoku("train", 0))
@@ -227,6 +228,24 @@ def test_maze_pictures_and_what_is_wrong():
     # without a solution: what overwrites the maze, and marks that are no shortest path
     assert not MAZE.wrong(inputs, labels).any() and MAZE.wrong(inputs, inputs).any()
     assert MAZE.wrong(inputs, answer)[[wall, *rest]].all()
+
+
+def test_moving_pictures_show_each_answer_that_changed():
+    for task in (SUDOKU, MAZE, ARC):
+        inputs, labels = (task.splits["test"][name][0].numpy() for name in ("inputs", "labels"))
+        most = labels.copy()  # one cell lacks
+        at = np.flatnonzero(inputs != labels)[-1]
+        most[at] = inputs[at]
+        told = "a <puzzle>", task, inputs, np.stack([most, most, labels]), [0.2, 0.3, 0.9], labels
+        root = ElementTree.fromstring(draw.animation(*told))
+        frames = root.findall("{*}g")
+        names = [frame.find("{*}text").text for frame in frames]
+        assert root.find("{*}title").text == "a <puzzle>" and names == (
+            ["the puzzle"] * (task is not ARC) + ["step 1 of 3, 20% sure", "step 3 of 3, 90% sure"])
+        first, last = ({mark for part in frame.iter() for mark in part.get("class", "").split()}
+                       for frame in frames[-2:])
+        assert first & {"wrong", "bad"} and last & {"new", "fresh"}
+        assert not last & {"wrong", "bad"}
 
 
 # ---- ARC -----------------------------------------------------------------------------------------
