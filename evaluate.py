@@ -14,9 +14,9 @@ import torch
 
 import data
 from hrm import HRM
-from puzzles import draw
+from puzzles import command, draw
 from puzzles.command import BadInput, Parser, blaming, from_0, in_one_line, positive, share, whole
-from puzzles.read import from_public
+from puzzles.read import checkpoint_from
 from trm import TRM
 
 # ---- the talk's test time ------------------------------------------------------------------------
@@ -97,8 +97,7 @@ def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=N
                 found[name][inside, n:] = values[:, None].float()
             found["answers"][inside], found["made"][inside] = answers.to(torch.uint8), n + 1.0
             if halt is not None:
-                stays = sure.sigmoid().view(-1, K).amax(1) < halt
-                stays = stays.repeat_interleave(K)
+                stays = (sure.sigmoid().view(-1, K).amax(1) < halt).repeat_interleave(K)
                 inside, carry = inside[stays], tuple(z[stays] for z in carry)
             if not len(inside):
                 break
@@ -130,10 +129,17 @@ def report(model, task, puzzles, s, table=None):
     start, N_sup, noise, halt, found = time.time(), s["N_sup"], s.get("noise"), s.get("halt"), []
     # 1,000 puzzles at a time: the rollouts of a long file do not fit in memory. ARC's views vote.
     chunks = 1 if task.votes else max(1, round(len(puzzles["inputs"]) / 1000))
-    for parts in zip(*(part.tensor_split(chunks) for part in puzzles.values())):
-        seen, K, _ = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
-        found.append(rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt))
-        found[-1]["known"] = (seen["labels"][::K] != 0).any(1).cpu()  # ARC's may be without output
+    try:
+        for parts in zip(*(part.tensor_split(chunks) for part in puzzles.values())):
+            seen, K, _ = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
+            part = rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt)
+            part["known"] = (seen["labels"][::K] != 0).any(1).cpu()  # ARC's may be without output
+            found.append(part)
+            command.progress(found, chunks, start)
+    except KeyboardInterrupt:  # show what there is
+        if not found:
+            raise
+    stopped = len(found) < chunks
     found = {name: torch.cat([part[name] for part in found]) for name in found[0]}
     right, halts, sure, change, made = (
         found[name][found["known"]] for name in ("right", "halts", "sure", "change", "made"))
@@ -163,6 +169,8 @@ def report(model, task, puzzles, s, table=None):
     if task.votes:
         print(task.summary(seen, found["answers"].flatten(0, 1),
                            found["sure"][..., -1].flatten().sigmoid()), end="")
+    if stopped:
+        raise KeyboardInterrupt
     solved = found["right"][:, 0] * found["known"][:, None]  # (N, N_sup)
     last_wrong = ((1 - solved) * torch.arange(1, N_sup + 1)).amax(1)  # the last such step, or 0
     index = torch.where(solved[:, -1] > 0, last_wrong, -1).argmax().item()
@@ -213,20 +221,12 @@ def build(s, task, device):
 
 
 def load_checkpoint(path):
-    """A run's folder, its checkpoint or a public code's -> the checkpoint, on the CPU. Nothing in
-    the file is executed. Raises BadInput."""
+    """A run's folder or file, or a public file -> the checkpoint. Runs nothing. Raises BadInput."""
     path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
     with blaming(path, "not a checkpoint of train.py, or damaged"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about files that are none of ours
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "settings" not in checkpoint:
-            return from_public(checkpoint, path)
-        before = dict(positions="rotary", shallow=0)  # for runs from before there were these
-        checkpoint["settings"] = before | checkpoint["settings"]
-        for name in ("N_sup", "batch_size", "seed", "prefix_len"):
-            if type(checkpoint["settings"][name]) is not int:
-                raise ValueError(f"{name} is no whole number")
-    return checkpoint
+        return checkpoint_from(checkpoint, path)
 
 
 def restore(checkpoint, path, s, device):

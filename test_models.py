@@ -427,6 +427,19 @@ def test_exact_accuracy_counts_whole_puzzles_and_the_table_says_what_choosing_ga
                        "learned halting 50.0% after 2.0 steps",  # 2, 2, 1 and 3 steps
                        "moves, solved " + " ".join(f"{mean:.4f}" for mean in solved))
     assert index == 1 and "took longest" in why  # right for good from step 3 on
+    made = []
+
+    def interrupted(*given):  # by Ctrl-C, in the second of two thousand puzzles
+        made.append(given)
+        if len(made) > 4:
+            raise KeyboardInterrupt
+        return ONE(*given)
+
+    vars(interrupted).update(vars(ONE))
+    many = {name: part.repeat(500, 1) for name, part in ONE.puzzles.items()}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.report(interrupted, SUDOKU, many, dict(N_sup=3, batch_size=1000))
+    assert "\n1,000 test puzzles; exact: every cell right" in capsys.readouterr().out
     unknown = {**ONE.puzzles, "labels": ONE.puzzles["labels"] * torch.tensor([[0], [0], [1], [0]])}
     assert table(ONE, unknown, "\n1 test puzzles; exact", "moves, solved - - -\n") == (0, "")
     # the surest so far: at step 1 puzzle 1's first trajectory; from step 2 on puzzle 0's first and

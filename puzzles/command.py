@@ -183,6 +183,17 @@ class Live:
         print("\r" + line.ljust(78), end="", flush=True)
 
 
+def progress(found, parts, start):
+    """On a terminal, a line that says how far a long evaluation is. found: what is known of each
+    part of the puzzles, of so many parts, since `start`; "right": which are after each step."""
+    if sys.stdout.isatty() and parts > 1:
+        done = len(found)
+        exact = sum(part["right"][..., -1].mean().item() for part in found) / done
+        left = timedelta(seconds=int((time.time() - start) / done * (parts - done)))
+        line = f"{100 * done / parts:.0f}% done, {100 * exact:.1f}% of it exact; {left} left"
+        print("\r" + line.ljust(78), end="\n" * (done == parts), flush=True)
+
+
 class Log:
     """What is known of a training at each evaluation: a lasting line, and a row of log.csv."""
 

@@ -487,7 +487,7 @@ def distinct_views(grids, count, random):
     return list(found.values())
 
 
-# ---- the public codes' checkpoints ---------------------------------------------------------------
+# ---- checkpoints: ours, and the public codes' ----------------------------------------------------
 
 # Names in the public codes' checkpoints (after "inner."), and ours.
 PUBLIC_NAMES = (
@@ -497,6 +497,19 @@ PUBLIC_NAMES = (
     ("H_level.layers.", "H_net.blocks."), ("L_level.layers.", "L_net.blocks."),
     (".self_attn.qkv_proj.", ".attention.qkv."), (".self_attn.o_proj.", ".attention.output."),
     (".mlp_t.", ".mix."), (".gate_up_proj.", ".gate_up."), (".down_proj.", ".down."))
+
+
+def checkpoint_from(found, path):
+    """What a checkpoint's file holds -> the checkpoint of a run, or one from a public code's
+    weights. Raises BadInput or another error where it is neither."""
+    if "settings" not in found:
+        return from_public(found, path)
+    before = dict(positions="rotary", shallow=0)  # for runs from before there were these
+    found["settings"] = before | found["settings"]
+    for name in ("N_sup", "batch_size", "seed", "prefix_len"):
+        if type(found["settings"][name]) is not int:
+            raise ValueError(f"{name} is no whole number")
+    return found
 
 
 def from_public(found, path):
