@@ -132,9 +132,9 @@ def report(model, task, puzzles, s, table=None):
     try:
         for parts in zip(*(part.tensor_split(chunks) for part in puzzles.values())):
             seen, K, _ = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
-            part = rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt)
-            part["known"] = (seen["labels"][::K] != 0).any(1).cpu()  # ARC's may be without output
-            found.append(part)
+            new = rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt)
+            new["known"] = (seen["labels"][::K] != 0).any(1).cpu()  # ARC's may be without output
+            found.append(new)
             command.progress(found, chunks, start)
     except KeyboardInterrupt:  # show what there is
         if not found:
@@ -221,7 +221,7 @@ def build(s, task, device):
 
 
 def load_checkpoint(path):
-    """A run's folder or file, or a public file -> the checkpoint. Runs nothing. Raises BadInput."""
+    """A run's folder or file, or a public code's -> the checkpoint, loaded without executing."""
     path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
     with blaming(path, "not a checkpoint of train.py, or damaged"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about files that are none of ours
@@ -281,7 +281,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     device, checkpoint = pick_device(args.device), load_checkpoint(args.run)
     s = checkpoint["settings"] | {k: v for k, v in vars(args).items() if v is not None}
-    s["train_puzzles"] = None if args.data else s.get("train_puzzles")  # of the run's own puzzles
+    s["train_puzzles"] = None if args.data else s.get("train_puzzles")  # other puzzles: all
     task, model, table = restore(checkpoint, args.run, s, device)
     torch.manual_seed(s["seed"])
     test = {name: part[: args.test_puzzles] for name, part in task.splits["test"].items()}

@@ -196,7 +196,7 @@ def gather(tensor):
 # ---- recipes and command line --------------------------------------------------------------------
 # Small: minutes on a laptop; so short that more halts must wait, for practice in keeping an answer.
 # From batches of 16 with 16 steps for each puzzle HRM learned by heart what was in its slots.
-# On ARC two calls and one refinement step learn most rules in a given time, recursion fewer.
+# On ARC a single refinement step of two calls learned fastest of what was tried (RESULTS.md).
 SMALL = dict(data=None, train_puzzles=None, test_puzzles=None, seed=0, hidden_size=64, num_heads=4,
              layers=1, mixer="mlp", positions="learned", prefix_len=0, T_H=2, T_L=2, N_sup=16,
              shallow=0, batch_size=16, steps=6000, lr=4e-3, warmup=100, decay=1.0, weight_decay=0.1,

@@ -70,6 +70,13 @@ def side_by_side(frames):
     return "\n".join(text)
 
 
+def changes(answers):
+    """(step, answer) of the first answer and of each that differs from the one before."""
+    for step, answer in enumerate(answers, start=1):
+        if step == 1 or (answer != answers[step - 2]).any():
+            yield step, answer
+
+
 def story(title, task, inputs, answers, sure, labels=None):
     """How a puzzle was solved, as text: a picture of it, then one for each answer that differs from
     the one before.
@@ -78,12 +85,10 @@ def story(title, task, inputs, answers, sure, labels=None):
     tokens. sure: how sure the model was of each that it is right, 0 to 1.
     """
     colour = colours_work()
-    frames, before, changed = [("the puzzle", task.picture(inputs, inputs))], inputs, 0
-    for step, answer in enumerate(answers, start=1):
-        if step == 1 or (answer != before).any():
-            name = f"step {step}: {100 * sure[step - 1]:.0f}% sure"
-            frames.append((name, task.picture(inputs, answer, before, labels, colour)))
-            changed = step
+    frames, before = [("the puzzle", task.picture(inputs, inputs))], inputs
+    for changed, answer in changes(answers):
+        name = f"step {changed}: {100 * sure[changed - 1]:.0f}% sure"
+        frames.append((name, task.picture(inputs, answer, before, labels, colour)))
         before = answer
     wrong = task.wrong(inputs, before, labels)
     verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
@@ -92,12 +97,12 @@ def story(title, task, inputs, answers, sure, labels=None):
             f"{verdict}; no cell changed after step {changed} of {len(answers)}")
 
 
-def show(*told, svg=None):
-    """Print a story, told as in `story`; svg: where to write it as a moving picture, too. Raises
-    Failure."""
-    print(story(*told))
+def show(title, task, inputs, answers, sure, labels=None, svg=None):
+    """Print a `story`; svg: the file for it as a moving picture, too. Raises Failure."""
+    print(story(title, task, inputs, answers, sure, labels))
     if svg:
-        write_atomically(Path(svg), lambda file: file.write(animation(*told).encode()))
+        picture = animation(title, task, inputs, answers, sure, labels)
+        write_atomically(Path(svg), lambda file: file.write(picture.encode()))
 
 
 # ---- Sudoku --------------------------------------------------------------------------------------
@@ -234,29 +239,27 @@ def animation(title, task, inputs, answers, sure, labels=None):
     arc, side = cell is arc_cell, int(len(inputs) ** 0.5)
     left, wide = 30 * (side + 1) * arc, 30 * side
     shown = [("the puzzle", 0, inputs)] if not arc else []
-    before = inputs
-    for step, answer in enumerate(answers, start=1):
-        if step == 1 or (answer != before).any():
-            shown.append((f"step {step} of {len(answers)}", sure[step - 1], answer))
-        before = answer
+    for step, answer in changes(answers):
+        name = f"step {step} of {len(answers)}, {100 * sure[step - 1]:.0f}% sure"
+        shown.append((name, sure[step - 1], answer))
     seconds = len(shown) + 2  # the last one stays longer
     before = tidy(inputs) if arc else inputs
     parts = [svg_cells(cell, before, 0, np.where(inputs > 1, "given", ""))]
     for i, (name, how_sure, answer) in enumerate(shown):
-        wrong, now = task.wrong(inputs, answer, labels), tidy(answer) if arc else answer
-        classes = np.where(now != before, "new ", "").astype(object)
-        if wrong is not None and i + arc:
-            classes += np.where(wrong, "wrong", "")
+        now = tidy(answer) if arc else answer
+        wrong = task.wrong(inputs, answer, labels) if name != "the puzzle" else None
+        wrong = np.zeros(len(now), bool) if wrong is None else wrong  # None: no one knows
+        classes = np.where(now != before, "new ", "").astype(object) + np.where(wrong, "wrong", "")
         if not arc:  # what stands in the puzzle is there already
-            classes[(now == inputs) & (classes != "wrong") & (classes != "new wrong")] = None
+            classes[(now == inputs) & ~wrong] = None
         last, before = i == len(shown) - 1, now
         parts.append(
             f'<g class="frame" style="animation:{"last" if last else "show"} {seconds}s '
             f'{i}s infinite step-end"><text x="{left}" y="20" class="name">{name}'
-            f'{f", {100 * how_sure:.0f}% sure" if i + arc else ""}</text>'
-            f'{svg_cells(cell, now, left, classes)}<rect x="{left}" y="{wide + 38}" height="6" '
+            f'</text>{svg_cells(cell, now, left, classes)}'
+            f'<rect x="{left}" y="{wide + 38}" height="6" '
             f'width="{wide * how_sure:.0f}" style="fill:var(--new)"/></g>')
-    lines = "".join(f'<path class="{"bold" if side == 9 and i % 3 == 0 else "line"}" '
+    lines = "".join(f'<path class="{"bold" if cell is sudoku_cell and i % 3 == 0 else "line"}" '
                     f'd="M{x + 30 * i} 30v{wide}M{x} {30 + 30 * i}h{wide}"/>'
                     for x in {0, left} for i in range(side + 1))
     hide = "".join(f"@keyframes {name}{{0%{{visibility:visible}}{share:.3f}%{{visibility:hidden}}}}"

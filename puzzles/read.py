@@ -33,7 +33,7 @@ def read_text(path):
 # ---- csv: Sudoku and mazes -----------------------------------------------------------------------
 
 
-COLUMNS = {"question": ("question", "puzzle", "quiz", "quizzes"),  # as many files call them
+COLUMNS = {"question": ("question", "puzzle", "quizzes"),  # as many files call them
            "answer": ("answer", "solution", "solutions")}
 
 
@@ -148,11 +148,13 @@ def read_splits(place, read, train_puzzles=None):
         raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}"
                        f"{' beside its test' * place.is_file()}")
     order = np.random.RandomState(0).permutation(count) if train_puzzles else np.arange(count)
-    keep = train_puzzles or count
+    asked, rest = np.sort(order[:train_puzzles]), order[train_puzzles or count :][:200]
+    splits["train"] = [part[asked] for part in train]
     if "valid" not in splits:
-        rest, where = order[keep:][:200], "the training puzzles not asked for"
-        splits["valid"] = [part[rest] for part in train]
-        if not len(rest):
+        if len(rest):
+            splits["valid"] = [part[rest] for part in train]
+            where = "the training puzzles not asked for"
+        else:
             name = "test" if train_puzzles else "train"
             size = len(splits[name][0])
             held, where = max(1, min(200, size // 10)), f"the end of {name}"
@@ -161,9 +163,7 @@ def read_splits(place, read, train_puzzles=None):
                                "serve for validation")
             splits["valid"] = [part[-held:] for part in splits[name]]
             splits[name] = [part[:-held] for part in splits[name]]
-            keep -= held * (name == "train")
         note += f"{'; ' if note else ''}{len(splits['valid'][0])} of {where} serve for validation"
-    splits["train"] = [part[np.sort(order[:keep])] for part in train]
     for split, (question, _) in splits.items():
         if question.shape[1] != train[0].shape[1]:
             raise BadInput(f"{files.get(split, place)}: puzzles of another size than those to "
@@ -201,9 +201,9 @@ def read_sudoku(path):
         if question.shape[1:] != (81,):
             raise BadInput(f"{path}: its puzzles are not 81 cells")
     else:
-        question, answer = (part - np.uint8(ord("0")) for part in read_csv(path, 81))
-        for blank in BLANKS:
-            question[question == np.uint8(ord(blank) - ord("0") & 255)] = 0
+        question, answer = read_csv(path, 81)
+        blank, zero = np.isin(question, [ord(text) for text in BLANKS]), np.uint8(ord("0"))
+        question, answer = np.where(blank, zero, question) - zero, answer - zero
     refuse((question > 9).any(1), path,
            "the question has a character that is neither a digit nor a blank (. 0 * _)")
     refuse(((answer < 1) | (answer > 9)).any(1), path,
@@ -220,9 +220,7 @@ def read_sudoku(path):
 def parse_sudoku(text):
     """A user's own puzzle, 81 characters, one of BLANKS or 0 for a blank, spaces and line ends
     between them -> (1, 81) uint8 digits. Raises BadInput."""
-    text = "".join(text.split())
-    for blank in BLANKS:
-        text = text.replace(blank, "0")
+    text = "".join(text.split()).translate({ord(blank): "0" for blank in BLANKS})
     if len(text) != 81 or not (text.isascii() and text.isdigit()):
         raise BadInput("--puzzle: not 81 digits, with 0 or . for a blank "
                        f"({len(text)} characters)")
