@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from puzzles import draw, read
+from puzzles.answers import count_votes, csv_text, prize_json
 from puzzles.read import BLACK, END, BadInput, crop, distinct_views, turn, turn_back
 
 BUNDLED = Path(__file__).parent / "puzzles"
@@ -29,10 +30,13 @@ class Task:
     `blank` is the token of the cells to be filled in, None where that is every cell."""
 
     num_puzzles, blank = 0, None
-    votes = False  # whether `summary` has more to say: then it needs the answers
+    votes = False  # whether the answers to a puzzle's views are counted as votes
 
     def fingerprint(self):
-        """A short text that tells one set of puzzles from another: a run goes on with its own."""
+        """A short text that tells one set of puzzles from another: a run goes on with its own.
+        Raises BadInput where there is none to train on."""
+        if not len(self.splits["train"]["inputs"]):
+            raise BadInput("--data: without answers there is nothing to train on")
         digest = hashlib.sha256()
         for part in self.splits.values():
             for name in sorted(part):
@@ -41,10 +45,6 @@ class Task:
 
     def title(self, puzzle):
         """More to say of a puzzle than its number: nothing."""
-        return ""
-
-    def summary(self, puzzles, answers, sure):
-        """More to say of the answers to some puzzles than exact accuracy: nothing."""
         return ""
 
 
@@ -60,10 +60,11 @@ class CsvTask(Task):
 
     def __init__(self, path, device="cpu", train_puzzles=None, shared_puzzle=False):
         puzzles, self.note = read.read_splits(path, self.read_file, train_puzzles)
-        self.splits = {
-            split: {"inputs": self.encode(question, device), "labels": self.encode(answer, device)}
-            for split, (question, answer) in puzzles.items()
-        }
+        self.splits = {}
+        for split, (question, answer) in puzzles.items():
+            inputs = self.encode(question, device)
+            labels = torch.zeros_like(inputs) if answer is None else self.encode(answer, device)
+            self.splits[split] = {"inputs": inputs, "labels": labels}
         self.seq_len = self.splits["train"]["inputs"].shape[1]
         self.num_puzzles = int(shared_puzzle)
         if shared_puzzle:
@@ -76,6 +77,19 @@ class CsvTask(Task):
         if self.num_puzzles:
             puzzle["ids"] = torch.zeros(1, dtype=torch.long, device=device)
         return puzzle
+
+    def written(self, puzzles, answers, sure):
+        """Answers (N, S) to puzzles, with how sure the model is of each, as the text of a file."""
+        parts = (part.tolist() for part in (puzzles["inputs"], answers, sure))
+        return csv_text(self.characters, *parts)
+
+    def summary(self, puzzles, answers, sure):
+        """Of puzzles whose solution is not known, how many answers keep the rules, as text."""
+        unknown = (puzzles["labels"] == 0).all(1)
+        pairs = zip(puzzles["inputs"][unknown], answers[unknown])
+        kept = sum(not self.wrong(*pair).any() for pair in pairs)
+        return (f"{unknown.sum():,} puzzles without a known solution: {kept:,} of the answers "
+                "break no rule\n" * bool(unknown.any()))
 
     def batch(self, size):
         """`size` training puzzles, each through a symmetry, at random: int64, (B, S)."""
@@ -129,7 +143,7 @@ class CsvTask(Task):
 class Sudoku(CsvTask):
     """81 cells; tokens: 0 pad, 1 blank, 2..10 the digits 1..9."""
 
-    vocab_size, seq_len, blank = 11, 81, 1
+    vocab_size, seq_len, blank, characters = 11, 81, 1, "..123456789"
     read_file = staticmethod(read.read_sudoku)
     wrong = staticmethod(draw.sudoku_wrong)
     picture = staticmethod(draw.sudoku_picture)
@@ -162,7 +176,7 @@ class Sudoku(CsvTask):
 class Maze(CsvTask):
     """side * side cells; tokens: 0 pad, 1 '#', 2 ' ', 3 'S', 4 'G', 5 'o', the path from S to G."""
 
-    vocab_size, blank = 6, read.OPEN
+    vocab_size, blank, characters = 6, read.OPEN, read.MAZE
     read_file = staticmethod(read.read_maze)
     wrong = staticmethod(draw.maze_wrong)
     picture = staticmethod(draw.maze_picture)
@@ -273,24 +287,9 @@ class Arc(Task):
         # of each task: its ids and its training pairs
         self.first_id, self.id_count = put(1 + starts(id_count)), put(id_count)
         self.first_pair, self.pair_count = put(starts(pair_count)), put(np.array(pair_count))
-        self.grids, self.sizes = self.stack(pairs, device)
+        self.grids, self.sizes = map(put, read.stack(pairs, self.side))
         self.splits = {split: self.expand(tests, device) for split, tests in self.tests.items()}
         self.splits["train"] = {"inputs": self.grids[0, 0], "labels": self.grids[1, 0]}
-
-    def stack(self, pairs, device):
-        """[(input, output or None)] -> their tokens in the canvas' top left corner, in all 8
-        symmetries, (2, 8, P, S), and their sizes, (2, 8, P, 2). The end of a grid is marked to its
-        right and below; of no grid there is nothing."""
-        tokens = np.zeros((2, 8, len(pairs), self.side, self.side), np.uint8)
-        sizes = np.zeros((2, 8, len(pairs), 2), np.int64)
-        for part, number, p in np.ndindex(sizes.shape[:3]):
-            if pairs[p][part] is not None:
-                grid, canvas = turn(pairs[p][part], number), tokens[part, number, p]
-                high, wide = sizes[part, number, p] = grid.shape
-                canvas[:high, :wide] = BLACK + grid
-                canvas[high : high + 1, :wide] = END  # nothing, where the canvas ends there, too
-                canvas[:high, wide : wide + 1] = END
-        return torch.from_numpy(tokens).flatten(3).to(device), torch.from_numpy(sizes).to(device)
 
     def place(self, tokens, ids, offset):
         """Turned grids in the colours of their ids, moved down and to the right: tokens (B, S), ids
@@ -327,7 +326,8 @@ class Arc(Task):
     def expand(self, tests, device):
         """Test pairs through every view of their task: every pair through the first, then through
         the second, ..."""
-        both, _ = self.stack([pair for _, _, pair in tests], device)  # inputs and labels
+        both, _ = read.stack([pair for _, _, pair in tests], self.side)  # inputs and labels
+        both = torch.from_numpy(both).to(device)
         task = torch.tensor([number for number, _, _ in tests], device=device)
         parts = []
         for view in range(int(self.id_count.max())):
@@ -364,18 +364,18 @@ class Arc(Task):
         raise BadInput(f"--puzzle {text}: no evaluation task has this name")
 
     def vote(self, puzzles, answers, sure):
-        """Each answer is cropped, turned back and given its task's own colours again; equal answers
-        count as votes. Returns {test: [(shape, bytes) of an answer, ...]}, those with most votes
-        first, of equally many the one of which the model is surer."""
+        """Each answer is cropped, turned back and given its task's own colours again. Returns what
+        answers.count_votes makes of them, {test: [grid, ...]}."""
         turns = self.turns.tolist()
         own_colours = (self.colours[:, BLACK:].cpu() - BLACK).argsort(1).numpy()  # (ids, 10)
-        votes = {}  # test -> answer -> how sure each of its voters is
-        for test, i, answer, p in zip(puzzles["test"].tolist(), puzzles["ids"].tolist(),
-                                      answers, sure.tolist()):
-            grid = own_colours[i][turn_back(crop(answer), turns[i])].astype(np.uint8)
-            votes.setdefault(test, {}).setdefault((grid.shape, grid.tobytes()), []).append(p)
-        return {test: sorted(found, key=lambda grid: (len(found[grid]), np.mean(found[grid])),
-                             reverse=True) for test, found in votes.items()}
+        grids = [own_colours[i][turn_back(crop(answer), turns[i])].astype(np.uint8)
+                 for i, answer in zip(puzzles["ids"].tolist(), answers)]
+        return count_votes(puzzles["test"].tolist(), grids, sure.tolist())
+
+    def written(self, puzzles, answers, sure):
+        """The two answers with most votes to each test, as the text of a file."""
+        names = [self.names[number] for number, _, _ in self.tests["test"]]
+        return prize_json(names, self.vote(puzzles, answers, sure))
 
     def summary(self, puzzles, answers, sure):
         """What ARC counts, as text: the two answers to a test with most votes are the guesses; a
@@ -385,8 +385,8 @@ class Arc(Task):
         for test, ranked in self.vote(puzzles, answers, sure).items():
             number, _, (_, output) = self.tests["test"][test]
             if output is not None:
-                right = (output.shape, output.tobytes())
-                among = [right in ranked[:1], right in ranked[:2], right in ranked]
+                right = [np.array_equal(grid, output) for grid in ranked]
+                among = [any(right[:1]), any(right[:2]), any(right)]
                 solved.setdefault(number, []).append(among)
         one, two, _ = sum((np.mean(tests, axis=0) for tests in solved.values()), np.zeros(3))
         every_test = [among for tests in solved.values() for among in tests]

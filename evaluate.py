@@ -15,7 +15,7 @@ import torch
 import data
 from hrm import HRM
 from puzzles import command, draw
-from puzzles.command import BadInput, Parser, blaming, from_0, in_one_line, positive, share, whole
+from puzzles.command import FLAGS, BadInput, Parser, blaming, in_one_line, write_atomically
 from puzzles.read import checkpoint_from
 from trm import TRM
 
@@ -73,15 +73,17 @@ def all_right(answers, labels):
 def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=None):
     """N_sup steps of trajectories: puzzles (n * K, ...), K in a row for each, from `spread`.
     halt: a puzzle leaves when one of its trajectories is so sure (0 to 1) that its answer is right.
-    Returns on the CPU "made" (n, K), the steps made; "answers" (n, K, S), the last ones; and after
-    each step, (n, K, N_sup), where what has left stays as it was: "right", which are; "halts",
-    where the model would stop; "sure", the halting logit; "change", |new state - old| / |new|.
+    Returns on the CPU "made" (n, K), the steps made; "answers" (n, K, S), the last ones, of several
+    trajectories the surest of each, with "best" (n, K), their halting logit; and after each step,
+    (n, K, N_sup), where what has left stays as it was: "right", which are; "halts", where the model
+    would stop; "sure", the halting logit; "change", |new state - old| / |new|.
     """
     inputs = puzzles["inputs"]
     found = {name: torch.zeros(len(inputs), N_sup, device=inputs.device)
              for name in ("right", "halts", "sure", "change")}
     found["answers"] = torch.zeros_like(inputs, dtype=torch.uint8)
     found["made"] = torch.zeros(len(inputs), device=inputs.device)
+    found["best"] = torch.full_like(found["made"], -torch.inf)
     size = K * max(1, batch_size // K)  # so that a puzzle's trajectories stay together
     for inside in torch.arange(len(inputs), device=inputs.device).split(size):
         carry = first_carry(model, inputs[inside])
@@ -95,7 +97,9 @@ def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=N
                        sure=sure, change=(moved / length).sqrt())
             for name, values in now.items():
                 found[name][inside, n:] = values[:, None].float()
-            found["answers"][inside], found["made"][inside] = answers.to(torch.uint8), n + 1.0
+            better = (sure > found["best"][inside]) | (K == 1)
+            found["answers"][inside[better]] = answers[better].to(torch.uint8)
+            found["best"][inside[better]], found["made"][inside] = sure[better], n + 1.0
             if halt is not None:
                 stays = (sure.sigmoid().view(-1, K).amax(1) < halt).repeat_interleave(K)
                 inside, carry = inside[stays], tuple(z[stays] for z in carry)
@@ -125,32 +129,37 @@ def shown_steps(N_sup):
 
 def report(model, task, puzzles, s, table=None):
     """Print exact accuracy by refinement steps; with rollouts also what choosing among K
-    trajectories gains, and what it misses. Returns which puzzle is worth a look, and why."""
+    trajectories gains, and what it misses. Write the answers to the file s["answers"], if named.
+    Returns which puzzle is worth a look, and why."""
     start, N_sup, noise, halt, found = time.time(), s["N_sup"], s.get("noise"), s.get("halt"), []
     # 1,000 puzzles at a time: the rollouts of a long file do not fit in memory. ARC's views vote.
     chunks = 1 if task.votes else max(1, round(len(puzzles["inputs"]) / 1000))
     try:
         for parts in zip(*(part.tensor_split(chunks) for part in puzzles.values())):
-            seen, K, _ = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
+            seen, K, back = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
             new = rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt)
-            new["known"] = (seen["labels"][::K] != 0).any(1).cpu()  # ARC's may be without output
-            found.append(new)
+            new["best"], k = new["best"].max(1)  # (n,): the trajectory whose answer is taken
+            answers = back(new["answers"].flatten(0, 1).long().to(seen["inputs"].device)).cpu()
+            new["answers"] = answers[torch.arange(len(k)) * K + k]
+            found.append({**new, **{name: part[::K].cpu() for name, part in seen.items()}})
             command.progress(found, chunks, start)
     except KeyboardInterrupt:  # show what there is
         if not found:
             raise
     stopped = len(found) < chunks
     found = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-    right, halts, sure, change, made = (
-        found[name][found["known"]] for name in ("right", "halts", "sure", "change", "made"))
+    known, names = (found["labels"] != 0).any(1), ("right", "halts", "sure", "change")
+    right, halts, sure, change = (found[name][known] for name in names)
     print(f"\n{len(right):,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
-    print("  after refinement steps " + " ".join(f"{n:7d}" for n in shown_steps(N_sup)))
 
     def row(name, values, form="7.1f", unit="%"):  # nan does not count; the mean of nothing: -
+        if not len(right):
+            return  # no solution is known
         means = [values[..., n - 1].nanmean().item() for n in shown_steps(N_sup)]
         texts = [f"{mean:{form}}{unit}" if mean == mean else "       -" for mean in means]
         print(f"  {name:22s}" + "".join(texts))
 
+    row("after refinement steps", torch.arange(1.0, N_sup + 1), "8.0f", "")
     row("exact accuracy" if K == 1 else "one trajectory, mean", 100 * right)
     if K > 1:
         best, k = sure.max(1)  # (n, N_sup): the surest trajectory at each step,
@@ -160,18 +169,19 @@ def report(model, task, puzzles, s, table=None):
     row("state moves, solved", change.where(right > 0, torch.nan), "8.4f", "")
     row("state moves, unsolved", change.where(right == 0, torch.nan), "8.4f", "")
     if halt is not None:
-        print(f"  halted at {halt:g} sure: {K * made.mean():.1f} of {K * N_sup} steps a puzzle")
+        print(f"  halted at {halt:g} sure: {K * found['made'].mean():.1f} of {K * N_sup} steps")
     elif K == 1 and len(right):
         halts[..., -1] = 1  # the N_sup-th step always halts
         stop = halts.argmax(2, keepdim=True)  # (n, 1, 1): the first step where it would stop
         print(f"  with learned halting  {100 * right.gather(2, stop).mean():7.1f}%"
               f"  after {stop.float().mean() + 1:.1f} steps on average")
-    if task.votes:
-        print(task.summary(seen, found["answers"].flatten(0, 1),
-                           found["sure"][..., -1].flatten().sigmoid()), end="")
+    taken = found, found["answers"], found["best"].sigmoid()
+    print(task.summary(*taken), end="")
+    if s.get("answers"):
+        write_atomically(Path(s["answers"]), lambda file: file.write(task.written(*taken).encode()))
     if stopped:
         raise KeyboardInterrupt
-    solved = found["right"][:, 0] * found["known"][:, None]  # (N, N_sup)
+    solved = found["right"][:, 0] * known[:, None]  # (N, N_sup)
     last_wrong = ((1 - solved) * torch.arange(1, N_sup + 1)).amax(1)  # the last such step, or 0
     index = torch.where(solved[:, -1] > 0, last_wrong, -1).argmax().item()
     return index, ": of those solved above, the one that took longest" if solved[index, -1] else ""
@@ -189,8 +199,8 @@ def watch(model, task, puzzles, index, s, name, table=None):
     if K > 1:
         k, at = divmod(sure.argmax().item(), s["N_sup"])
         title, end = f"{title}; trajectory {k + 1} of {K}, the surest", at + 1
-    inputs, labels = (puzzle[name][0].cpu().numpy() if name in puzzle else None
-                      for name in ("inputs", "labels"))
+    inputs, labels = puzzle["inputs"][0].cpu().numpy(), puzzle.get("labels")
+    labels = labels[0].cpu().numpy() if labels is not None and labels.any() else None
     draw.show(title, task, inputs, answers[k, :end].numpy(), sure[k].tolist(), labels,
               svg=s.get("svg"))
     if K > 1:
@@ -260,25 +270,15 @@ def pick_device(name):
 
 def main(argv=None):
     parser = Parser(prog="evaluate.py", description="Evaluate a run, or watch it solve a puzzle.")
-    add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder or checkpoint, or a public code's checkpoint")
-    add("--N_sup", type=whole, help="refinement steps a puzzle (default: as in training)")
-    add("--rollouts", type=whole, metavar="K", help="K trajectories a puzzle, each through another "
-        "symmetry (ARC: the first K views; default: all)")
-    add("--noise", type=positive, default=0.0, metavar="S", help="K times the same "
-        "view, but noise of this size on the carry before each step")
-    add("--halt", type=share, metavar="P",
-        help="be done with a puzzle when this sure of an answer (not with --watch)")
-    add("--data", metavar="PATH", help="published files in place of the run's puzzles")
-    add("--test_puzzles", type=whole, metavar="N", help="only the first N (default: all)")
-    add("--batch_size", type=whole, help="how many trajectories at a time")
-    add("--watch", action="store_true", help="show a test puzzle being solved, step by step")
-    add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
-        "'#.SG' row by row; an ARC task's name")
-    add("--svg", metavar="FILE", help="write what is watched as a moving picture, too")
-    add("--seed", type=from_0, help="another puzzle to watch, other noise")
-    add("--device", default=default_device())
+    parser.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint's file, also a "
+                        "public code's; what is not given below is as it was in training")
+    names = ["N_sup", "batch_size", "data", "test_puzzles", "seed", *FLAGS["the evaluation"]]
+    parser.add_settings({**dict.fromkeys(names), "device": default_device()})
     args = parser.parse_args(argv)
+    if args.answers:
+        if args.watch or args.puzzle is not None:
+            raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
+        open(args.answers, "ab").close()  # rather fail now than after hours
     device, checkpoint = pick_device(args.device), load_checkpoint(args.run)
     s = checkpoint["settings"] | {k: v for k, v in vars(args).items() if v is not None}
     s["train_puzzles"] = None if args.data else s.get("train_puzzles")  # other puzzles: all

@@ -1,8 +1,10 @@
 """Tests of the models, the N_sup loop, evaluation and the command lines: `pytest`. What a test
 expects is written plainly. How puzzles are read and drawn is tested in puzzles/test_puzzles.py."""
 import contextlib
+import csv
 import io
 import itertools
+import json
 import math
 import os
 import re
@@ -395,7 +397,14 @@ def test_rollouts_are_the_talks_loop_leave_when_sure_and_differ_by_noise():
     made = torch.where(reached.any(1), reached.int().argmax(1) + 1, 6)
     assert few["made"].equal(made.float()[:, None].expand(7, 3))
     assert sum(rows) == few["made"].sum() and 7 < made.sum() < 42
-    assert few["answers"].equal(answers[torch.arange(7), :, made - 1].to(torch.uint8))
+    seen = torch.arange(6) < made[:, None, None]  # of the steps made,
+    best, at = sure.where(seen, torch.tensor(-torch.inf)).max(2)  # of each trajectory the surest
+    assert_close(few["best"], best)
+    surest = answers.take_along_dim(at[..., None, None], 2)[:, :, 0]
+    assert few["answers"].equal(surest.to(torch.uint8))
+    alone = evaluate.rollouts(model, batch, 1, 6, 8)  # and of one alone the last
+    assert alone["answers"].equal(answers[:, :, -1].flatten(0, 1)[:, None].to(torch.uint8))
+    assert_close(alone["best"], sure[:, :, -1].flatten()[:, None])
     at = torch.arange(6).minimum(made[:, None, None] - 1).expand(7, 3, 6)  # then they stay so
     for name in ("sure", "right", "halts", "change"):
         assert_close(few[name], whole[name].gather(2, at))
@@ -523,6 +532,14 @@ def test_train_evaluate_and_watch(here, model, task, own):
     out = call(f"evaluate {run} --N_sup 5 --rollouts 2")
     assert re.search(r"after refinement steps +1 +2 +4 +5\n", out)
     assert ("the vote of all views: of " in out) == (task == "arc")
+    if task == "arc":
+        call(f"evaluate {run} --answers a.json")
+        attempts = json.loads(Path("a.json").read_text())
+        for file in (HERE / "puzzles/arc/evaluation").glob("*.json"):
+            tests = json.loads(file.read_text())["test"]
+            assert [set(entry) for entry in attempts.pop(file.stem)] == [
+                {"attempt_1", "attempt_2"}] * len(tests)
+        assert not attempts
     out = call(f"evaluate {run} --rollouts 2 --noise 0.1 --halt 0.5 --test_puzzles 9")
     assert "the surest" in out and " 0.5 sure: " in out
     out = call(f"evaluate {run} --puzzle {own} --svg x.svg")
@@ -531,6 +548,46 @@ def test_train_evaluate_and_watch(here, model, task, own):
     assert "x could not be written" in call(f"evaluate {run} --watch --svg no/x", code=1)
     assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
     shutil.rmtree("runs")
+
+
+def answers_in(file):
+    """What a csv file of answers says, read with the csv module: its columns but the header."""
+    with open(file, newline="") as opened:
+        header, *rows = csv.reader(opened)
+    assert header == ["question", "answer", "sure"]
+    return [list(column) for column in zip(*rows)]
+
+
+def test_answers_are_written_also_where_no_solution_is_known(here):
+    with open(HERE / "puzzles/sudoku/small/test.csv", newline="") as opened:
+        known = {row["question"]: row["answer"] for row in itertools.islice(
+            csv.DictReader(opened), 30)}
+    write = Path("unknown.csv").write_text
+    write("n,puzzle\n" + "".join(f"{i},{question}\n" for i, question in enumerate(known)))
+    trm = HERE / "puzzles" / "trained" / "trm-sudoku"
+    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --rollouts 4")
+    assert "unknown.csv: its 30 puzzles have no answers: all are the test\n" in out
+    questions, answers, sure = answers_in("a.csv")
+    right = [answer == known[question] for question, answer in zip(questions, answers)]
+    told = "\n30 puzzles without a known solution: {} of the answers break no rule\n"
+    assert questions == list(known) and 27 < sum(right) and told.format(sum(right)) in out
+    assert right == [float(p) > 0.5 for p in sure]  # it knows which
+    assert "\nsolved;" in out and "exact accuracy" not in out
+    # a single trajectory's are the last ones, as in the table
+    out = call(f"evaluate {trm} --test_puzzles 30 --N_sup 3 --answers a.csv")
+    right = sum(answer == known[question] for question, answer, _ in zip(*answers_in("a.csv")))
+    assert 0 < right < 30 and f"{100 * right / 30:.1f}%\n" in re.search("exact.*%\n", out)[0]
+    call(f"{TRAIN['maze']} --steps 1 --out maze")
+    lines = Path("few/maze/test.csv").read_text().splitlines()
+    asked = [line.split(",")[1] for line in lines[1:]]
+    write("question\n" + "".join(f"{text}\n" for text in asked))
+    call("evaluate maze --data unknown.csv --answers a.csv")
+    questions, answers, _ = answers_in("a.csv")
+    assert questions == asked and {len(answer) for answer in answers} == {64}
+    assert "nothing to train on" in call("train --data unknown.csv --task maze --out no", code=2)
+    for flags, complaint in (("no/a.csv", "No such file"), ("a.csv --watch", "of all test puzzles"),
+                             ("a.csv --puzzle 1", "of all test puzzles")):
+        assert complaint in call(f"evaluate {trm} --answers {flags}", code=2)
 
 
 def test_other_puzzles_are_evaluated_whatever_was_trained_on(here):

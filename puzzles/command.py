@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
                     if defaults[name] not in (None, ""):
                         about += f" ({defaults[name]})"
                     how = "choices" if isinstance(kind, tuple) else "type"
-                    how = "action" if kind is argparse.BooleanOptionalAction else how
+                    how = "action" if kind in ACTIONS else how
                     group.add_argument(f"--{name}", default=defaults[name], help=about,
                                        **{how: kind})
 
@@ -54,6 +54,7 @@ def between(kind, low, high):
 
 whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
 positive, share = between(float, 0, 10**9), between(float, 0, 1)
+ACTIONS = "store_true", argparse.BooleanOptionalAction
 FLAGS = {
     "the net": {
         "hidden_size": (whole, "channels"),
@@ -93,6 +94,18 @@ FLAGS = {
         "device": (str, "cpu, cuda, mps, ..."),
         "compile": (argparse.BooleanOptionalAction, "torch.compile; else where it pays, on CUDA"),
         "out": (str, "the run's folder; else runs/MODEL-TASK-SCALE"),
+    },
+    "the evaluation": {
+        "rollouts": (whole, "trajectories a puzzle, each through another symmetry; the surest "
+                            "answers (ARC: the first so many views vote, else all)"),
+        "noise": (positive, "those see the puzzle as it is; noise of this size on the carry "
+                            "before each step makes them differ"),
+        "halt": (share, "be done with a puzzle when this sure of an answer (not with --watch)"),
+        "answers": (str, "a file for the answers: csv, for ARC the ARC Prize's JSON"),
+        "watch": ("store_true", "show a test puzzle being solved, step by step"),
+        "puzzle": (str, "watch your own: 81 digits, 0 or . for a blank; a maze's '#.SG' row by "
+                        "row; an ARC task's name"),
+        "svg": (str, "a file for what is watched as a moving picture"),
     },
 }
 
@@ -185,12 +198,15 @@ class Live:
 
 def progress(found, parts, start):
     """On a terminal, a line that says how far a long evaluation is. found: what is known of each
-    part of the puzzles, of so many parts, since `start`; "right": which are after each step."""
+    part of the puzzles, of so many parts, since `start`; "right" (n, K, N_sup): which are after
+    each step; "labels" (n, S), all 0 where the solution is not known."""
     if sys.stdout.isatty() and parts > 1:
         done = len(found)
-        exact = sum(part["right"][..., -1].mean().item() for part in found) / done
+        last = (part["right"][(part["labels"] != 0).any(1)][..., -1] for part in found)
+        right = [value for part in last for value in part.flatten().tolist()]
+        exact = f"{100 * sum(right) / len(right):.1f}% exact" if right else "no solution known"
         left = timedelta(seconds=int((time.time() - start) / done * (parts - done)))
-        line = f"{100 * done / parts:.0f}% done, {100 * exact:.1f}% of it exact; {left} left"
+        line = f"{100 * done / parts:.0f}% done, {exact}; {left} left"
         print("\r" + line.ljust(78), end="\n" * (done == parts), flush=True)
 
 

@@ -92,7 +92,8 @@ def story(title, task, inputs, answers, sure, labels=None):
         before = answer
     wrong = task.wrong(inputs, before, labels)
     verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
-    rules = "" if labels is not None else " (blank, against the rules, or a given overwritten)"
+    rules = ("" if labels is not None or wrong is None else
+             " (blank, against the rules, or a given overwritten)")
     return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(frames)}\n"
             f"{verdict}; no cell changed after step {changed} of {len(answers)}")
 

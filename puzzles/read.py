@@ -37,44 +37,46 @@ COLUMNS = {"question": ("question", "puzzle", "quizzes"),  # as many files call 
            "answer": ("answer", "solution", "solutions")}
 
 
-def column(header, name, path):
-    """Which column of the header has the questions, or the answers. Raises BadInput."""
-    names = [field.strip().lower() for field in header]
-    for known in COLUMNS[name]:
-        if known in names:
-            return names.index(known)
-    raise BadInput(f"{path}, line 1: the header has no column '{name}' "
-                   f"(or {', '.join(COLUMNS[name][1:])})")
+def missing(name, path):
+    """The error where a csv file's header lacks the column of questions, or of answers."""
+    others = ", ".join(COLUMNS[name][1:])
+    return BadInput(f"{path}, line 1: the header has no column '{name}' (or {others})")
 
 
 def read_csv(path, length):
     """The published `source,question,answer,rating` files, and others with such columns: questions
     and answers as characters.
 
-    Returns two (N, length) uint8 arrays; with `length` None, it is that of the first question.
-    Raises BadInput, naming file and line, for all that is not as it should be.
+    Returns two (N, length) uint8 arrays, the second None where no column has answers; with `length`
+    None, it is that of the first question. Raises BadInput, naming file and line, for all that is
+    not as it should be.
     """
     reader, table = csv.reader(read_text(path).rstrip("\r\n").splitlines()), []
     try:
         header = next(reader, [])
-        question, answer = (column(header, name, path) for name in COLUMNS)
+        columns, names = {}, [field.strip().lower() for field in header]
+        for name, known in COLUMNS.items():
+            columns |= {name: names.index(other) for other in known[::-1] if other in names}
+        if "question" not in columns:
+            raise missing("question", path)
         for fields in reader:
             here = f"{path}, line {reader.line_num}"
             if len(fields) != len(header):
                 raise BadInput(f"{here}: {len(fields)} fields where the header has {len(header)}")
-            if not fields[question]:
+            texts = {name: fields[number] for name, number in columns.items()}
+            if not texts["question"]:
                 raise BadInput(f"{here}: the question is empty")
-            length = length or len(fields[question])
-            for name, text in (("question", fields[question]), ("answer", fields[answer])):
+            length = length or len(texts["question"])
+            for name, text in texts.items():
                 if len(text) != length or not text.isascii():
                     raise BadInput(f"{here}: the {name} is not {length} ASCII characters")
-            table.append(fields[question] + fields[answer])
+            table += texts.values()
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
     if not table:
         raise BadInput(f"{path}: no puzzle in it")
-    characters = np.frombuffer("".join(table).encode(), np.uint8).reshape(len(table), 2, length)
-    return characters[:, 0], characters[:, 1]
+    characters = np.frombuffer("".join(table).encode(), np.uint8).reshape(-1, len(columns), length)
+    return characters[:, 0], characters[:, 1] if "answer" in columns else None
 
 
 def read_array(file, axes):
@@ -125,7 +127,8 @@ def read_splits(place, read, train_puzzles=None):
 
     place: a folder with train.csv, test.csv and maybe valid.csv, or with folders of arrays in their
     place, as the public codes' builders make them; or one csv file, of which the last tenth (at
-    most 1,000) is the test. read: read_sudoku or read_maze. train_puzzles: how many of the training
+    most 1,000) is the test, or all of it, where it has no answers. A test's answers are None where
+    they are not known. read: read_sudoku or read_maze. train_puzzles: how many of the training
     puzzles to keep, drawn at random, the same in every run. Without puzzles for validation, at most
     200 of what train_puzzles leaves over serve; where it leaves none, the test's last tenth; where
     it is not given, that of train. Raises BadInput.
@@ -136,13 +139,21 @@ def read_splits(place, read, train_puzzles=None):
              for split in ("train", "valid", "test")}
     if place.is_file():
         files, whole = {"train": place}, read(place)
+        if whole[1] is None:
+            nothing = whole[0][:0], whole[0][:0]
+            return ({"train": nothing, "valid": nothing, "test": whole},
+                    f"its {len(whole[0]):,} puzzles have no answers: all are the test")
         held = max(1, min(1000, len(whole[0]) // 10))
         splits = {"train": [part[:-held] for part in whole],
                   "test": [part[-held:] for part in whole]}
         note = f"of its {len(whole[0]):,} puzzles the last {held:,} are the test"
     else:
-        splits = {split: read(file) for split, file in files.items()
-                  if split != "valid" or file.exists()}
+        splits = {}
+        for split, file in files.items():
+            if split != "valid" or file.exists():
+                splits[split] = read(file)
+                if splits[split][1] is None and split != "test":
+                    raise missing("answer", file)
     train, count = splits["train"], len(splits["train"][0])
     if train_puzzles and train_puzzles > count:
         raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}"
@@ -155,7 +166,7 @@ def read_splits(place, read, train_puzzles=None):
             splits["valid"] = [part[rest] for part in train]
             where = "the training puzzles not asked for"
         else:
-            name = "test" if train_puzzles else "train"
+            name = "test" if train_puzzles and splits["test"][1] is not None else "train"
             size = len(splits[name][0])
             held, where = max(1, min(200, size // 10)), f"the end of {name}"
             if size < 2:
@@ -195,7 +206,7 @@ def broken_cells(digits):
 
 def read_sudoku(path):
     """A csv file, or a folder of arrays -> questions and answers, (N, 81) uint8 digits, 0 for a
-    blank. Raises BadInput."""
+    blank; the answers None where the file has none. Raises BadInput."""
     if path.is_dir():
         question, answer = (tokens - np.uint8(1) for tokens in read_arrays(path))
         if question.shape[1:] != (81,):
@@ -203,13 +214,16 @@ def read_sudoku(path):
     else:
         question, answer = read_csv(path, 81)
         blank, zero = np.isin(question, [ord(text) for text in BLANKS]), np.uint8(ord("0"))
-        question, answer = np.where(blank, zero, question) - zero, answer - zero
+        question = np.where(blank, zero, question) - zero
+        answer = None if answer is None else answer - zero
     refuse((question > 9).any(1), path,
            "the question has a character that is neither a digit nor a blank (. 0 * _)")
-    refuse(((answer < 1) | (answer > 9)).any(1), path,
-           "the answer has a character that is not a digit 1 to 9")
     refuse(broken_cells(question).any(1), path,
            "two givens of the question contradict each other")
+    if answer is None:
+        return question, None
+    refuse(((answer < 1) | (answer > 9)).any(1), path,
+           "the answer has a character that is not a digit 1 to 9")
     refuse(broken_cells(answer).any(1), path,
            "the answer breaks the rules: a digit twice in a row, column or box")
     refuse(((question > 0) & (question != answer)).any(1), path,
@@ -267,14 +281,15 @@ def is_shortest(answer):
 
 
 def read_maze(path):
-    """A csv file, or a folder of arrays -> questions and answers, (N, side * side) uint8 tokens.
-    Raises BadInput."""
+    """A csv file, or a folder of arrays -> questions and answers, (N, side * side) uint8 tokens;
+    the answers None where the file has none. Raises BadInput."""
     if path.is_dir():
         question, answer = read_arrays(path)
     else:
         token_of = np.zeros(256, np.uint8)
         token_of[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
-        question, answer = (token_of[characters] for characters in read_csv(path, None))
+        question, answer = (characters if characters is None else token_of[characters]
+                            for characters in read_csv(path, None))
     length = question.shape[1]
     side = int(length**0.5)
     if side * side != length:
@@ -282,10 +297,12 @@ def read_maze(path):
         raise BadInput(f"{where}: the question's {length} characters make no square")
     refuse(((question == PAD) | (question >= PATH)).any(1), path,
            "the question has a character not of '# SG'")
-    refuse(((answer == PAD) | (answer > PATH)).any(1), path,
-           "the answer has a character not of '# SGo'")
     for name, token in (("S", START), ("G", GOAL)):
         refuse((question == token).sum(1) != 1, path, f"the question has not exactly one {name}")
+    if answer is None:
+        return question, None
+    refuse(((answer == PAD) | (answer > PATH)).any(1), path,
+           "the answer has a character not of '# SGo'")
     unmarked = np.where(answer == PATH, OPEN, answer)
     refuse((unmarked != question).any(1), path, "the answer is not the question with a path")
     squares = answer.reshape(-1, side, side)
@@ -460,6 +477,22 @@ def turn(grid, number):
     if number < 4:
         return np.rot90(grid, number)
     return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
+
+
+def stack(pairs, side):
+    """[(input, output or None)] -> their tokens in the top left corner of a canvas, in all 8
+    symmetries, (2, 8, P, side * side), and their sizes, (2, 8, P, 2). The end of a grid is marked
+    to its right and below; of no grid there is nothing."""
+    tokens = np.zeros((2, 8, len(pairs), side, side), np.uint8)
+    sizes = np.zeros((2, 8, len(pairs), 2), np.int64)
+    for part, number, p in np.ndindex(sizes.shape[:3]):
+        if pairs[p][part] is not None:
+            grid, canvas = turn(pairs[p][part], number), tokens[part, number, p]
+            high, wide = sizes[part, number, p] = grid.shape
+            canvas[:high, :wide] = BLACK + grid
+            canvas[high : high + 1, :wide] = END  # nothing, where the canvas ends there, too
+            canvas[:high, wide : wide + 1] = END
+    return tokens.reshape(2, 8, len(pairs), -1), sizes
 
 
 def turn_back(grid, number):

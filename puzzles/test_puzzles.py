@@ -481,11 +481,19 @@ def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path):
         other = Arc(path, augmentations=6)
         assert other.fingerprint() == ARC.fingerprint() and other.names == ARC.names
     # tests without output are allowed: predicted, not scored
+    outputs = json.loads((tmp_path / "a_evaluation_solutions.json").read_text())
     (tmp_path / "a_evaluation_solutions.json").unlink()
     blind, labels = Arc(tmp_path, augmentations=6), ARC.splits["test"]["labels"]
     test = blind.splits["test"]
     assert len(test["inputs"]) == len(labels) and not test["labels"].any()
-    assert "of 0 tasks 0 solved" in blind.summary(test, labels.numpy(), torch.zeros(len(labels)))
+    sure, answers = torch.zeros(len(labels)), labels.numpy().copy()
+    assert "of 0 tasks 0 solved" in blind.summary(test, answers, sure)
+    # and their answers written: right in all views; in all but one, which is empty
+    for second in (None, [[0]]):
+        found = json.loads(blind.written(test, answers, sure))
+        assert found == {name: [{"attempt_1": grid, "attempt_2": second or grid} for grid in grids]
+                         for name, grids in outputs.items()}
+        answers[: len(blind.tests["test"])] = 0  # the first view of each test
 
 
 def test_arc_as_people_have_it(tmp_path):
@@ -534,7 +542,7 @@ def test_users_own_puzzles_that_are_none_are_refused(task, text, complaint):
 
 BAD_SUDOKUS = [
     ("", ", line 1: the header has no column 'question'"),
-    ("source,question,rating", ", line 1: the header has no column 'answer'"),
+    (f"source,question,rating\nm,{QUESTION},0", ", line 1: the header has no column 'answer'"),
     (HEADER, ": no puzzle in it"),
     (HEADER + f"{GOOD}\nm,{QUESTION}", ", line 3: 2 fields where the header has 4"),
     (HEADER + f'"of\ntwo lines",{QUESTION},{ANSWER},0\n\n{GOOD}', ", line 4: 0 fields"),
