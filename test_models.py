@@ -599,7 +599,7 @@ def test_other_puzzles_are_evaluated_whatever_was_trained_on(here):
     assert "\n1 test puzzles; " in out
 
 
-@pytest.mark.parametrize("run, solved", [("trm-sudoku", 94), ("hrm-sudoku", 85)])
+@pytest.mark.parametrize("run, solved", [("trm-sudoku", 94), ("hrm-sudoku", 85), ("trm-maze", 87)])
 def test_the_trained_weights_solve_what_they_solved(here, run, solved):
     folder = HERE / "puzzles" / "trained" / run
     out = call(f"evaluate {folder} --test_puzzles 100")
