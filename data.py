@@ -33,14 +33,14 @@ class Task:
     votes = False  # whether the answers to a puzzle's views are counted as votes
 
     def fingerprint(self):
-        """A short text that tells one set of puzzles from another: a run goes on with its own.
-        Raises BadInput where there is none to train on."""
-        if not len(self.splits["train"]["inputs"]):
-            raise BadInput("--data: without answers there is nothing to train on")
+        """A short text that tells one set of training puzzles from another: a run goes on with its
+        own. Raises BadInput where there are none."""
+        train = self.splits["train"]
+        if not len(train["inputs"]):
+            raise read.missing("answer", self.place)
         digest = hashlib.sha256()
-        for part in self.splits.values():
-            for name in sorted(part):
-                digest.update(part[name].cpu().numpy())
+        for name in sorted(train):
+            digest.update(train[name].cpu().numpy())
         return digest.hexdigest()[:16]
 
     def title(self, puzzle):
@@ -60,7 +60,7 @@ class CsvTask(Task):
 
     def __init__(self, path, device="cpu", train_puzzles=None, shared_puzzle=False):
         puzzles, self.note = read.read_splits(path, self.read_file, train_puzzles)
-        self.splits = {}
+        self.place, self.splits = path, {}
         for split, (question, answer) in puzzles.items():
             inputs = self.encode(question, device)
             labels = torch.zeros_like(inputs) if answer is None else self.encode(answer, device)
@@ -80,16 +80,17 @@ class CsvTask(Task):
 
     def written(self, puzzles, answers, sure):
         """Answers (N, S) to puzzles, with how sure the model is of each, as the text of a file."""
-        parts = (part.tolist() for part in (puzzles["inputs"], answers, sure))
-        return csv_text(self.characters, *parts)
+        return csv_text(self.characters, puzzles["inputs"], answers, sure)
 
     def summary(self, puzzles, answers, sure):
         """Of puzzles whose solution is not known, how many answers keep the rules, as text."""
         unknown = (puzzles["labels"] == 0).all(1)
+        if not unknown.any():
+            return ""
         pairs = zip(puzzles["inputs"][unknown], answers[unknown])
         kept = sum(not self.wrong(*pair).any() for pair in pairs)
         return (f"{unknown.sum():,} puzzles without a known solution: {kept:,} of the answers "
-                "break no rule\n" * bool(unknown.any()))
+                "break no rule\n")
 
     def batch(self, size):
         """`size` training puzzles, each through a symmetry, at random: int64, (B, S)."""

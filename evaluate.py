@@ -15,7 +15,7 @@ import torch
 import data
 from hrm import HRM
 from puzzles import command, draw
-from puzzles.command import FLAGS, BadInput, Parser, blaming, in_one_line, write_atomically
+from puzzles.command import FLAGS, BadInput, Parser, blaming, in_one_line
 from puzzles.read import checkpoint_from
 from trm import TRM
 
@@ -74,16 +74,16 @@ def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=N
     """N_sup steps of trajectories: puzzles (n * K, ...), K in a row for each, from `spread`.
     halt: a puzzle leaves when one of its trajectories is so sure (0 to 1) that its answer is right.
     Returns on the CPU "made" (n, K), the steps made; "answers" (n, K, S), the last ones, of several
-    trajectories the surest of each, with "best" (n, K), their halting logit; and after each step,
-    (n, K, N_sup), where what has left stays as it was: "right", which are; "halts", where the model
-    would stop; "sure", the halting logit; "change", |new state - old| / |new|.
+    trajectories the surest of each, with "answer_sure" (n, K), their halting logit; and after each
+    step, (n, K, N_sup), where what has left stays as it was: "right", which are; "halts", where the
+    model would stop; "sure", the halting logit; "change", |new state - old| / |new|.
     """
     inputs = puzzles["inputs"]
     found = {name: torch.zeros(len(inputs), N_sup, device=inputs.device)
              for name in ("right", "halts", "sure", "change")}
     found["answers"] = torch.zeros_like(inputs, dtype=torch.uint8)
     found["made"] = torch.zeros(len(inputs), device=inputs.device)
-    found["best"] = torch.full_like(found["made"], -torch.inf)
+    found["answer_sure"] = torch.full_like(found["made"], -torch.inf)
     size = K * max(1, batch_size // K)  # so that a puzzle's trajectories stay together
     for inside in torch.arange(len(inputs), device=inputs.device).split(size):
         carry = first_carry(model, inputs[inside])
@@ -97,9 +97,9 @@ def rollouts(model, puzzles, K, N_sup, batch_size, table=None, noise=0.0, halt=N
                        sure=sure, change=(moved / length).sqrt())
             for name, values in now.items():
                 found[name][inside, n:] = values[:, None].float()
-            better = (sure > found["best"][inside]) | (K == 1)
+            better = (sure > found["answer_sure"][inside]) | (K == 1)
             found["answers"][inside[better]] = answers[better].to(torch.uint8)
-            found["best"][inside[better]], found["made"][inside] = sure[better], n + 1.0
+            found["answer_sure"][inside[better]], found["made"][inside] = sure[better], n + 1.0
             if halt is not None:
                 stays = (sure.sigmoid().view(-1, K).amax(1) < halt).repeat_interleave(K)
                 inside, carry = inside[stays], tuple(z[stays] for z in carry)
@@ -129,8 +129,7 @@ def shown_steps(N_sup):
 
 def report(model, task, puzzles, s, table=None):
     """Print exact accuracy by refinement steps; with rollouts also what choosing among K
-    trajectories gains, and what it misses. Write the answers to the file s["answers"], if named.
-    Returns which puzzle is worth a look, and why."""
+    trajectories gains, and what it misses. Returns which puzzle is worth a look, and why."""
     start, N_sup, noise, halt, found = time.time(), s["N_sup"], s.get("noise"), s.get("halt"), []
     # 1,000 puzzles at a time: the rollouts of a long file do not fit in memory. ARC's views vote.
     chunks = 1 if task.votes else max(1, round(len(puzzles["inputs"]) / 1000))
@@ -138,7 +137,7 @@ def report(model, task, puzzles, s, table=None):
         for parts in zip(*(part.tensor_split(chunks) for part in puzzles.values())):
             seen, K, back = spread(task, dict(zip(puzzles, parts)), s.get("rollouts"), noise)
             new = rollouts(model, seen, K, N_sup, s["batch_size"], table, noise, halt)
-            new["best"], k = new["best"].max(1)  # (n,): the trajectory whose answer is taken
+            new["answer_sure"], k = new["answer_sure"].max(1)  # (n,): whose answer is taken
             answers = back(new["answers"].flatten(0, 1).long().to(seen["inputs"].device)).cpu()
             new["answers"] = answers[torch.arange(len(k)) * K + k]
             found.append({**new, **{name: part[::K].cpu() for name, part in seen.items()}})
@@ -148,9 +147,13 @@ def report(model, task, puzzles, s, table=None):
             raise
     stopped = len(found) < chunks
     found = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-    known, names = (found["labels"] != 0).any(1), ("right", "halts", "sure", "change")
-    right, halts, sure, change = (found[name][known] for name in names)
-    print(f"\n{len(right):,} test puzzles; exact: every cell right ({time.time() - start:.1f} s)")
+    known = (found["labels"] != 0).any(1)
+    taken = found, found["answers"], found["answer_sure"].sigmoid()
+    if s.get("answers"):
+        command.save_answers(s["answers"], task.written(*taken), len(known))
+    right, halts, sure, change = (found[k][known] for k in ("right", "halts", "sure", "change"))
+    what = "test puzzles; exact: every cell right" if len(right) else "puzzles answered"
+    print(f"\n{len(right) or len(known):,} {what} ({time.time() - start:.1f} s)")
 
     def row(name, values, form="7.1f", unit="%"):  # nan does not count; the mean of nothing: -
         if not len(right):
@@ -175,10 +178,7 @@ def report(model, task, puzzles, s, table=None):
         stop = halts.argmax(2, keepdim=True)  # (n, 1, 1): the first step where it would stop
         print(f"  with learned halting  {100 * right.gather(2, stop).mean():7.1f}%"
               f"  after {stop.float().mean() + 1:.1f} steps on average")
-    taken = found, found["answers"], found["best"].sigmoid()
     print(task.summary(*taken), end="")
-    if s.get("answers"):
-        write_atomically(Path(s["answers"]), lambda file: file.write(task.written(*taken).encode()))
     if stopped:
         raise KeyboardInterrupt
     solved = found["right"][:, 0] * known[:, None]  # (N, N_sup)
@@ -246,6 +246,8 @@ def restore(checkpoint, path, s, device):
         model = build(s, task, device).requires_grad_(False)
         model.load_state_dict(checkpoint["ema"])
         table = checkpoint["puzzle_embeddings"].to(device)
+        if task.votes and s["puzzles"] != task.fingerprint():
+            raise ValueError("trained on other tasks, or other demonstrations of them")
         if table.shape != (task.num_puzzles, s["hidden_size"]):
             raise ValueError(f"{len(table)} puzzle embeddings where {task.num_puzzles} should be")
     return task, model, table
@@ -275,10 +277,8 @@ def main(argv=None):
     names = ["N_sup", "batch_size", "data", "test_puzzles", "seed", *FLAGS["the evaluation"]]
     parser.add_settings({**dict.fromkeys(names), "device": default_device()})
     args = parser.parse_args(argv)
-    if args.answers:
-        if args.watch or args.puzzle is not None:
-            raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
-        open(args.answers, "ab").close()  # rather fail now than after hours
+    if args.answers and (args.watch or args.puzzle is not None):
+        raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
     device, checkpoint = pick_device(args.device), load_checkpoint(args.run)
     s = checkpoint["settings"] | {k: v for k, v in vars(args).items() if v is not None}
     s["train_puzzles"] = None if args.data else s.get("train_puzzles")  # other puzzles: all

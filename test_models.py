@@ -399,12 +399,12 @@ def test_rollouts_are_the_talks_loop_leave_when_sure_and_differ_by_noise():
     assert sum(rows) == few["made"].sum() and 7 < made.sum() < 42
     seen = torch.arange(6) < made[:, None, None]  # of the steps made,
     best, at = sure.where(seen, torch.tensor(-torch.inf)).max(2)  # of each trajectory the surest
-    assert_close(few["best"], best)
+    assert_close(few["answer_sure"], best)
     surest = answers.take_along_dim(at[..., None, None], 2)[:, :, 0]
     assert few["answers"].equal(surest.to(torch.uint8))
     alone = evaluate.rollouts(model, batch, 1, 6, 8)  # and of one alone the last
     assert alone["answers"].equal(answers[:, :, -1].flatten(0, 1)[:, None].to(torch.uint8))
-    assert_close(alone["best"], sure[:, :, -1].flatten()[:, None])
+    assert_close(alone["answer_sure"], sure[:, :, -1].flatten()[:, None])
     at = torch.arange(6).minimum(made[:, None, None] - 1).expand(7, 3, 6)  # then they stay so
     for name in ("sure", "right", "halts", "change"):
         assert_close(few[name], whole[name].gather(2, at))
@@ -414,7 +414,8 @@ def test_rollouts_are_the_talks_loop_leave_when_sure_and_differ_by_noise():
         assert ((sure[1:] - sure[0]).abs() > 1e-5).all() == (noise > 0)
 
 
-def test_exact_accuracy_counts_whole_puzzles_and_the_table_says_what_choosing_gains(capsys):
+def test_exact_accuracy_counts_whole_puzzles_and_the_table_says_what_choosing_gains(
+        capsys, tmp_path):
     answers = torch.tensor([[1, 2, 3], [1, 2, 4], [5, 2, 4], [1, 1, 1]])
     labels = torch.tensor([[1, 2, 3], [1, 2, 3], [5, 2, 0], [0, 0, 0]])  # 0 is not supervised
     assert evaluate.all_right(answers, labels).tolist() == [True, False, True, True]
@@ -446,9 +447,17 @@ def test_exact_accuracy_counts_whole_puzzles_and_the_table_says_what_choosing_ga
 
     vars(interrupted).update(vars(ONE))
     many = {name: part.repeat(500, 1) for name, part in ONE.puzzles.items()}
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.report(interrupted, SUDOKU, many, dict(N_sup=3, batch_size=1000))
-    assert "\n1,000 test puzzles; exact: every cell right" in capsys.readouterr().out
+    for model, count in ((ONE, 2000), (interrupted, 1000)):  # a thousand at a time, in their order
+        s = dict(N_sup=3, batch_size=1000, answers=tmp_path / f"{count}.csv")
+        with pytest.raises(KeyboardInterrupt) if count < 2000 else contextlib.nullcontext():
+            evaluate.report(model, SUDOKU, many, s)
+        out = capsys.readouterr().out
+        assert f"\n{count:,} test puzzles; exact: every cell right" in out
+        assert f"\n{count:,} answers written to {s['answers']}\n" in out
+        one = [ONE.puzzles["inputs"][:, 0].tolist(), [1, 1, 0, 1]]  # how it begins; is it right
+        found = [(".123456789".index(question[0]) + 1, int(answer == 81 * "1"))
+                 for question, answer, _ in zip(*answers_in(s["answers"]))]
+        assert found == count // 4 * list(zip(*one))
     unknown = {**ONE.puzzles, "labels": ONE.puzzles["labels"] * torch.tensor([[0], [0], [1], [0]])}
     assert table(ONE, unknown, "\n1 test puzzles; exact", "moves, solved - - -\n") == (0, "")
     # the surest so far: at step 1 puzzle 1's first trajectory; from step 2 on puzzle 0's first and
@@ -533,8 +542,8 @@ def test_train_evaluate_and_watch(here, model, task, own):
     assert re.search(r"after refinement steps +1 +2 +4 +5\n", out)
     assert ("the vote of all views: of " in out) == (task == "arc")
     if task == "arc":
-        call(f"evaluate {run} --answers a.json")
-        attempts = json.loads(Path("a.json").read_text())
+        call(f"evaluate {run} --answers {run}/a.json")
+        attempts = json.loads(Path(run, "a.json").read_text())
         for file in (HERE / "puzzles/arc/evaluation").glob("*.json"):
             tests = json.loads(file.read_text())["test"]
             assert [set(entry) for entry in attempts.pop(file.stem)] == [
@@ -554,6 +563,7 @@ def answers_in(file):
     """What a csv file of answers says, read with the csv module: its columns but the header."""
     with open(file, newline="") as opened:
         header, *rows = csv.reader(opened)
+    os.remove(file)
     assert header == ["question", "answer", "sure"]
     return [list(column) for column in zip(*rows)]
 
@@ -584,9 +594,15 @@ def test_answers_are_written_also_where_no_solution_is_known(here):
     call("evaluate maze --data unknown.csv --answers a.csv")
     questions, answers, _ = answers_in("a.csv")
     assert questions == asked and {len(answer) for answer in answers} == {64}
-    assert "nothing to train on" in call("train --data unknown.csv --task maze --out no", code=2)
-    for flags, complaint in (("no/a.csv", "No such file"), ("a.csv --watch", "of all test puzzles"),
-                             ("a.csv --puzzle 1", "of all test puzzles")):
+    refused = call("train --data unknown.csv --task maze --out no", code=2)
+    assert "unknown.csv, line 1: the header has no column 'answer'" in refused
+    Path("few/maze/test.csv").rename("few/known.csv")
+    shutil.copy("unknown.csv", "few/maze/test.csv")
+    assert "few/maze: test.csv has no answers\n\n7 puzzles answered" in call("evaluate maze")
+    Path("few/known.csv").replace("few/maze/test.csv")
+    for flags, complaint in (("no/a.csv", "not a file in a folder that exists"),
+                             ("unknown.csv", "unknown.csv exists, and is left as it is"),
+                             ("a.csv --watch", "of all test"), ("a.csv --puzzle 1", "of all test")):
         assert complaint in call(f"evaluate {trm} --answers {flags}", code=2)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 
 def csv_text(characters, questions, answers, sure):
-    """A csv file's text, `question,answer,sure`. questions, answers: token ids of each puzzle;
+    """A csv file's text, `question,answer,sure`. questions, answers: token ids, (N, S); sure: (N,);
     characters: a token's."""
     rows = ["question,answer,sure"]
-    for *both, p in zip(questions, answers, sure):
+    for *both, p in zip(questions.tolist(), answers.tolist(), sure.tolist()):
         question, answer = ("".join(characters[token] for token in tokens) for tokens in both)
         rows.append(f"{question},{answer},{p:.4f}")
     return "\n".join([*rows, ""])
@@ -26,8 +26,9 @@ def count_votes(tests, grids, sure):
         votes.setdefault(test, {}).setdefault((grid.shape, grid.tobytes()), []).append(p)
     ranked = {}
     for test, found in votes.items():
-        first = sorted(found, key=lambda look: (len(found[look]), np.mean(found[look])))[::-1]
-        ranked[test] = [np.frombuffer(cells, np.uint8).reshape(shape) for shape, cells in first]
+        looks = sorted(found, key=lambda look: (len(found[look]), np.mean(found[look])),
+                       reverse=True)
+        ranked[test] = [np.frombuffer(cells, np.uint8).reshape(shape) for shape, cells in looks]
     return ranked
 
 

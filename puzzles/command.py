@@ -52,6 +52,15 @@ def between(kind, low, high):
     return number
 
 
+def new_file(path):
+    """An argparse type: where a new file can be made. Rather fail at once than after hours."""
+    if os.path.lexists(path):
+        raise argparse.ArgumentTypeError(f"{path} exists, and is left as it is")
+    if not os.path.basename(path) or not os.path.isdir(os.path.dirname(path) or "."):
+        raise argparse.ArgumentTypeError(f"{path!r} is not a file in a folder that exists")
+    return path
+
+
 whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
 positive, share = between(float, 0, 10**9), between(float, 0, 1)
 ACTIONS = "store_true", argparse.BooleanOptionalAction
@@ -71,7 +80,7 @@ FLAGS = {
         "shallow": (from_0, "so many training steps at the start have an N_sup of 1"),
     },
     "the training": {
-        "batch_size": (whole, "puzzles at a time, of all processes together"),
+        "batch_size": (whole, "puzzles (evaluated: trajectories) at a time, of all processes"),
         "steps": (whole, "a refinement step of the batch and an optimizer step each"),
         "lr": (positive, "AdamW's learning rate"),
         "warmup": (whole, "steps over which the rates rise"),
@@ -87,9 +96,9 @@ FLAGS = {
         "puzzle_decay": (positive, "the embeddings' weight decay"),
     },
     "the run": {
-        "data": (str, "a path: published files in place of the bundled puzzles"),
+        "data": (str, "a path: published files in place of the bundled puzzles, or a run's"),
         "train_puzzles": (whole, "train on this many of the puzzles, drawn at random"),
-        "test_puzzles": (whole, "test on the first so many at the end, else on all"),
+        "test_puzzles": (whole, "test on the first so many, else on all"),
         "seed": (from_0, "of all that is random"),
         "device": (str, "cpu, cuda, mps, ..."),
         "compile": (argparse.BooleanOptionalAction, "torch.compile; else where it pays, on CUDA"),
@@ -101,7 +110,7 @@ FLAGS = {
         "noise": (positive, "those see the puzzle as it is; noise of this size on the carry "
                             "before each step makes them differ"),
         "halt": (share, "be done with a puzzle when this sure of an answer (not with --watch)"),
-        "answers": (str, "a file for the answers: csv, for ARC the ARC Prize's JSON"),
+        "answers": (new_file, "a new file for the answers: csv, for ARC the ARC Prize's JSON"),
         "watch": ("store_true", "show a test puzzle being solved, step by step"),
         "puzzle": (str, "watch your own: 81 digits, 0 or . for a blank; a maze's '#.SG' row by "
                         "row; an ARC task's name"),
@@ -237,11 +246,19 @@ class Log:
         write_atomically(self.path, lambda file: file.write(text))
 
 
+def save_answers(path, text, count):
+    """Write so many answers to a file of theirs, and say so. Raises Failure."""
+    write_atomically(Path(path), lambda file: file.write(text.encode()))
+    print(f"\n{count:,} answers written to {path}")
+
+
 def write_atomically(path, write):
     """write(file) fills a file beside `path`, which is brought to the disk and only then takes the
     place of the old one: whatever happens, `path` is the old file or the new one, whole. Raises
     Failure."""
-    beside = path.with_suffix(".tmp")
+    beside = path.with_name(f"{path.name}.tmp")
+    if path.exists() and not path.is_file():
+        raise Failure(f"{path} could not be written (not a file)")
     try:
         with open(beside, "wb") as file:
             write(file)

@@ -56,7 +56,9 @@ def read_csv(path, length):
         header = next(reader, [])
         columns, names = {}, [field.strip().lower() for field in header]
         for name, known in COLUMNS.items():
-            columns |= {name: names.index(other) for other in known[::-1] if other in names}
+            for other in known:
+                if other in names:
+                    columns.setdefault(name, names.index(other))
         if "question" not in columns:
             raise missing("question", path)
         for fields in reader:
@@ -154,6 +156,8 @@ def read_splits(place, read, train_puzzles=None):
                 splits[split] = read(file)
                 if splits[split][1] is None and split != "test":
                     raise missing("answer", file)
+        if splits["test"][1] is None:
+            note = f"{files['test'].name} has no answers"
     train, count = splits["train"], len(splits["train"][0])
     if train_puzzles and train_puzzles > count:
         raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}"
