@@ -2,6 +2,7 @@
 expects is written plainly. How puzzles are read and drawn is tested in puzzles/test_puzzles.py."""
 import contextlib
 import csv
+import importlib.util
 import io
 import itertools
 import json
@@ -853,3 +854,63 @@ def test_the_readmes_library_example_runs():
     example = re.search(r"```python\n(.*?)```", (HERE / "README.md").read_text("utf-8"), re.S)[1]
     exec(example, names := {})
     assert names["answers"].shape == (4, 81) and names["sure"].shape == (4,)
+
+
+# ---- the exercises: README.md's and RESULTS.md's patches -----------------------------------------
+
+def patched(tmp_path, name):
+    """The modules hrm, trm and train with one of the patches applied. Fails where a line that it
+    takes out does not stand in the file, or more than once."""
+    text = "".join((HERE / file).read_text("utf-8") for file in ("README.md", "RESULTS.md"))
+    found = re.findall(rf"^# {name}: (\w+\.py).*\n((?:[-+].*\n)+)", text, re.M)
+    files = {file: (HERE / file).read_text("utf-8") for file in ("hrm.py", "trm.py", "train.py")}
+    for file, lines in found:
+        for out, put in re.findall(r"((?:-.*\n)+)((?:\+.*\n)*)", lines):
+            old, new = (re.sub("^.", "", part, flags=re.M) for part in (out, put))
+            assert files[file].count(old) == 1, (name, file, old)
+            files[file] = files[file].replace(old, new)
+    assert found or name is None
+    modules = {}
+    for file, code in files.items():
+        (tmp_path / file).write_text(code, "utf-8")
+        spec = importlib.util.spec_from_file_location(f"patched_{file[:-3]}", tmp_path / file)
+        modules[file[:-3]] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(modules[file[:-3]])
+    return modules
+
+
+@pytest.mark.parametrize("name, calls, steps, still", [
+    # a refinement step of T_H 2, T_L 3: calls of TRM's net n, HRM's l and h, and in capitals where
+    # the gradient comes back; how many a slot has had that always wants to halt; which states are
+    # after the third step what they were after the second
+    (None, "nnnnnnnnNNNN", 1, ""),
+    ("two nets", "nnnhnnnhHNNN", 1, ""),
+    ("1-step gradient", "nnnnnnnnNN", 1, ""),
+    ("all recursions", "nnnnnnnnNNNNNNNN", 1, ""),
+    ("two refinement steps", "nnnnnnnnnnnnnnnnNNNNNNNNNNNNNNNN", 2, ""),
+    ("one state", "nnnnnnnnNNNN", 1, "z_L"),
+    ("no carry", "nnnnnnnnNNNN", 1, "z_H z_L"),
+    ("no halting", "nnnnnnnnNNNN", 2, ""),
+    ("one logit", "lllhlllhHL", 1, "")])
+def test_the_exercises_patches_change_what_they_say(tmp_path, name, calls, steps, still):
+    modules = patched(tmp_path, name)
+    torch.manual_seed(0)
+    model_class = modules["hrm"].HRM if "l" in calls else modules["trm"].TRM
+    model, made = model_class(7, 5, hidden_size=8, num_heads=2, layers=1, T_H=2, T_L=3), []
+    for part, net in model.named_children():
+        if part in ("net", "L_net", "H_net"):
+            letter = part[0].lower()
+            net.register_forward_hook(lambda *_, letter=letter: made.append(letter))
+            net.register_full_backward_hook(lambda *_, letter=letter: made.append(letter.upper()))
+    optimizer, N_sup = torch.optim.SGD(model.parameters(), lr=0.0), 9
+    slots = train.fresh_slots(model, puzzles(2, 0))
+    for wish, count in ((50, 2), (-50, 3)):  # to halt, to go on
+        model.halt_head.bias.data = torch.tensor([wish, -wish])[: len(model.halt_head.bias)].float()
+        for _ in range(count):
+            before, made[:] = dict(slots), []
+            fresh = train.fresh_slots(model, puzzles(2, 0))
+            slots, _, _ = modules["train"].train_step(model, optimizer, slots, fresh, N_sup)
+        if wish > 0:
+            assert (slots["steps"] == steps).all()
+    assert "".join(made) == calls
+    assert {z for z in ("z_H", "z_L") if same(slots[z], before[z])} == set(still.split())
