@@ -550,12 +550,20 @@ def test_train_evaluate_and_watch(here, model, task, own):
             assert [set(entry) for entry in attempts.pop(file.stem)] == [
                 {"attempt_1", "attempt_2"}] * len(tests)
         assert not attempts
+        shutil.copytree(HERE / "puzzles" / "arc", "other")
+        Path("other/evaluation/half_turn.json").rename("other/evaluation/another.json")
+        assert "trained on other tasks" in call(f"evaluate {run} --data other", code=2)
+        shutil.rmtree("other")
     out = call(f"evaluate {run} --rollouts 2 --noise 0.1 --halt 0.5 --test_puzzles 9")
     assert "the surest" in out and " 0.5 sure: " in out
+    Path("x.tmp").write_text("mine")
     out = call(f"evaluate {run} --puzzle {own} --svg x.svg")
+    assert Path("x.tmp").read_text() == "mine"
     assert re.search(r"your puzzle[^\0]*step 1: ", out)
     assert Path("x.svg").read_text().startswith("<svg ")
-    assert "x could not be written" in call(f"evaluate {run} --watch --svg no/x", code=1)
+    for place, why in (("no/x", "No such file"), (run, "not a file")):
+        assert f"{place} could not be written ({why}" in call(
+            f"evaluate {run} --watch --svg {place}", code=1)
     assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
     shutil.rmtree("runs")
 

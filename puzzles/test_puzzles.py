@@ -486,6 +486,7 @@ def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path):
     blind, labels = Arc(tmp_path, augmentations=6), ARC.splits["test"]["labels"]
     test = blind.splits["test"]
     assert len(test["inputs"]) == len(labels) and not test["labels"].any()
+    assert blind.fingerprint() == ARC.fingerprint()  # trained on the same
     sure, answers = torch.zeros(len(labels)), labels.numpy().copy()
     assert "of 0 tasks 0 solved" in blind.summary(test, answers, sure)
     # and their answers written: right in all views; in all but one, which is empty
