@@ -922,3 +922,6 @@ def test_the_exercises_patches_change_what_they_say(tmp_path, name, calls, steps
             assert (slots["steps"] == steps).all()
     assert "".join(made) == calls
     assert {z for z in ("z_H", "z_L") if same(slots[z], before[z])} == set(still.split())
+    carry, _, _ = model((slots["z_H"], slots["z_L"]), slots["inputs"])  # whose gradient goes on?
+    assert carry[0].requires_grad == carry[1].requires_grad == (name == "two refinement steps")
+    assert not slots["z_H"].requires_grad and not slots["z_L"].requires_grad
