@@ -10,7 +10,7 @@ from torch.utils.benchmark import Timer
 
 import evaluate
 import train
-from puzzles.command import in_one_line
+from cli import in_one_line
 
 VARIANTS = [("hrm", "attention", 4), ("hrm", "mlp", 4), ("trm", "attention", 1),
             ("trm", "attention", 2), ("trm", "mlp", 1), ("trm", "mlp", 2), ("hrm", "mlp", 1)]

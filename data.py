@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cli import BadInput
 from puzzles import draw, read
 from puzzles.answers import count_votes, csv_text, prize_json
-from puzzles.read import BLACK, END, BadInput, crop, distinct_views, turn, turn_back
+from puzzles.read import BLACK, END, crop, distinct_views, turn, turn_back
 
 BUNDLED = Path(__file__).parent / "puzzles"
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 import data
+import cli
+from cli import FLAGS, BadInput, Parser, blaming, in_one_line
 from hrm import HRM
-from puzzles import command, draw
-from puzzles.command import FLAGS, BadInput, Parser, blaming, in_one_line
+from puzzles import draw
 from puzzles.read import checkpoint_from
 from trm import TRM
 
@@ -141,7 +142,7 @@ def report(model, task, puzzles, s, table=None):
             answers = back(new["answers"].flatten(0, 1).long().to(seen["inputs"].device)).cpu()
             new["answers"] = answers[torch.arange(len(k)) * K + k]
             found.append({**new, **{name: part[::K].cpu() for name, part in seen.items()}})
-            command.progress(found, chunks, start)
+            cli.progress(found, chunks, start)
     except KeyboardInterrupt:  # show what there is
         if not found:
             raise
@@ -150,7 +151,7 @@ def report(model, task, puzzles, s, table=None):
     known = (found["labels"] != 0).any(1)
     taken = found, found["answers"], found["answer_sure"].sigmoid()
     if s.get("answers"):
-        command.save_answers(s["answers"], task.written(*taken), len(known))
+        cli.save_answers(s["answers"], task.written(*taken), len(known))
     right, halts, sure, change = (found[k][known] for k in ("right", "halts", "sure", "change"))
     what = "test puzzles; exact: every cell right" if len(right) else "puzzles answered"
     print(f"\n{len(right) or len(known):,} {what} ({time.time() - start:.1f} s)")

@@ -27,7 +27,7 @@ import evaluate
 import train
 from hrm import HRM
 from puzzles import make
-from puzzles.command import blaming, in_one_line, signals_as_usual
+from cli import blaming, in_one_line, signals_as_usual
 from trm import TRM, truncated_normal
 
 HERE = Path(__file__).parent

@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import evaluate
 from evaluate import all_right, build, first_carry, shown_steps
-from puzzles.command import (BadInput, Failure, Live, Log, Parser, blaming, in_one_line,
-                             noted_signals, signals_as_usual, write_atomically)
+from cli import (BadInput, Failure, Live, Log, Parser, blaming, in_one_line,
+                 noted_signals, signals_as_usual, write_atomically)
 # torchrun starts WORLD processes, one a GPU: all draw the same batch, each trains on its part.
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from puzzles.command import write_atomically
+from cli import write_atomically
 from puzzles.read import BLACK, MAZE, OPEN, PATH, START, broken_cells, crop, is_shortest
 
 LEGEND = {

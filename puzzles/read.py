@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-
-class BadInput(Exception):
-    """What the user gave cannot be used; the message says what and where, in one line."""
+from cli import BadInput
 
 
 def read_text(path):

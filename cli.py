@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from puzzles.read import BadInput
+
+class BadInput(Exception):
+    """What the user gave cannot be used; the message says what and where, in one line."""
 
 
 class Failure(Exception):
