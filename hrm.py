@@ -1,11 +1,19 @@
-"""The Hierarchical Reasoning Model (HRM): a fast low-level net in a slow high-level net.
+"""The Hierarchical Reasoning Model (HRM): a fast low-level net inside a slow high-level net.
 
-Read `HRM.forward` first: it is one refinement step. Then `diff hrm.py trm.py`: it shows what TRM
-changed. The N_sup loop around it (forward, loss, optimizer step; the carry goes into the next
-forward) is `train_step` in train.py. Source: [H] Wang et al., "Hierarchical Reasoning Model",
-arXiv 2506.21734. The names are the talk's: the paper's N and T are T_H and T_L here, its f_H and
-f_L are H_net and L_net. [J] is TRM's paper, arXiv 2510.04871.
-Shapes: B puzzles, S = prefix_len + seq_len positions, D = hidden_size channels.
+One call of the model is one refinement step. In the talk's names:
+
+    x = embedding(puzzle)
+    with no_grad:
+        for i in range(T_H * T_L - 1):
+            z_L = L_net(z_L, z_H + x)                        # think
+            if (i + 1) % T_L == 0: z_H = H_net(z_H, z_L)     # answer
+    z_L = L_net(z_L, z_H + x)                                # the "1-step gradient":
+    z_H = H_net(z_H, z_L)                                    # one last call of each net
+    answer, halt = output_head(z_H), halt_head(z_H)
+
+The N_sup loop around it is in train.py. `diff hrm.py trm.py` shows what TRM changed.
+[H] is HRM's paper, arXiv 2506.21734, [J] TRM's, arXiv 2510.04871. In shapes, B is the number of
+puzzles, S of positions (prefix and cells), D of channels.
 """
 import math
 
@@ -15,147 +23,92 @@ import torch.nn.functional as F
 
 
 class HRM(nn.Module):
-    """Two nets: L_net thinks (z_L), H_net answers (z_H). One call is one refinement step.
-
-    vocab_size tokens, seq_len cells; T_L steps of L_net before each step of H_net, T_H times. The
-    paper's sizes are the defaults; `layers` is each net's. mixer: "attention" as in the paper, or
-    "mlp" as in [J]'s TRM. positions, for attention: "rotary" as in both papers, or "learned", the
-    public codes' alternative. prefix_len positions come before the cells; the first holds
-    the puzzle's embedding, where there is one. Raises ValueError where sizes do not fit together.
-    """
+    """Two nets: L_net thinks (z_L), H_net answers (z_H). `layers` is the number in each of them."""
+    looks_ahead = True  # its halting is trained with what the next refinement step would say
 
     def __init__(self, vocab_size, seq_len, *, hidden_size=512, num_heads=8, expansion=4, layers=4,
                  T_H=2, T_L=2, mixer="attention", positions="rotary", prefix_len=0):
         super().__init__()
         self.T_H, self.T_L, self.prefix_len = T_H, T_L, prefix_len
-        self.length = prefix_len + seq_len
-        self.embed_tokens = nn.Parameter(
-            truncated_normal((vocab_size, hidden_size), std=hidden_size**-0.5))
-        if positions not in ("rotary", "learned"):
-            raise ValueError(f'positions {positions!r} is neither "rotary" nor "learned"')
-        self.embed_positions = None
-        if (mixer, positions) == ("attention", "learned"):
-            self.embed_positions = nn.Parameter(
-                truncated_normal((self.length, hidden_size), std=hidden_size**-0.5))
-        sizes = layers, mixer, positions, hidden_size, num_heads, expansion, self.length
+        learned = (mixer, positions) == ("attention", "learned")
+        self.embedding = Embedding(vocab_size, seq_len, hidden_size, prefix_len, learned)
+        sizes = layers, hidden_size, num_heads, expansion, mixer, positions, prefix_len + seq_len
         self.L_net = Net(*sizes)
         self.H_net = Net(*sizes)
         self.output_head = Linear(hidden_size, vocab_size)
-        self.halt_head = nn.Linear(hidden_size, 2)  # the values of halting and of going on
-        nn.init.zeros_(self.halt_head.weight)
-        nn.init.constant_(self.halt_head.bias, -5)  # so that at first nothing halts
-        # The talk starts the carry at zeros; both public codes use one fixed random vector each.
-        self.register_buffer("z_H_init", truncated_normal((hidden_size,), std=1))
-        self.register_buffer("z_L_init", truncated_normal((hidden_size,), std=1))
-
-    def initial_carry(self, batch_size, dtype=torch.float32):
-        """(z_H, z_L), each (B, S, D). Their dtype is the dtype that the nets compute in."""
-        shape = (batch_size, self.length, -1)
-        return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
-
-    def embed(self, inputs, puzzle_embedding=None):
-        """x, (B, S, D) in float32: the prefix (the puzzle's embedding (B, D), then zeros) and the
-        embedded cells (B, seq_len), with learned positions where there are any; times sqrt(D)."""
-        x = F.embedding(inputs, self.embed_tokens)  # (B, seq_len, D)
-        if self.prefix_len:
-            first = torch.zeros_like(x[:, 0]) if puzzle_embedding is None else puzzle_embedding
-            x = torch.cat((F.pad(first[:, None], (0, 0, 0, self.prefix_len - 1)), x), dim=1)
-        elif puzzle_embedding is not None:
-            raise ValueError("prefix_len 0: a puzzle's embedding needs a prefix_len of 1 or more")
-        if self.embed_positions is not None:
-            x = math.sqrt(0.5) * (x + self.embed_positions)  # as large as each alone
-        return math.sqrt(x.shape[-1]) * x
+        self.halt_head = halting_head(hidden_size, 2)  # the values of halting and of going on
+        self.z_H_init = nn.Buffer(truncated_normal((hidden_size,), std=1))
+        self.z_L_init = nn.Buffer(truncated_normal((hidden_size,), std=1))
 
     def forward(self, carry, inputs, puzzle_embedding=None):
-        """One refinement step.
-
-        carry: (z_H, z_L), each (B, S, D), from initial_carry or from the step before. inputs:
-        (B, seq_len) token ids. puzzle_embedding: (B, D) or None. Returns the carry, detached, for
-        the next step; the answer's logits (B, seq_len, vocab_size); the halting logits (B, 2), in
-        float32: halt, continue.
-        """
+        """One refinement step. carry: (z_H, z_L), each (B, S, D), `initial_carry`'s or that of the
+        step before. inputs: (B, seq_len) token ids. puzzle_embedding: (B, D), or None. Returns the
+        carry, detached; the answer's logits (B, seq_len, vocab_size); halting logits (B, 2)."""
         z_H, z_L = carry
-        x = self.embed(inputs, puzzle_embedding).to(z_H.dtype)
+        x = self.embedding(inputs, puzzle_embedding).to(z_H.dtype)
         with torch.no_grad():
             for i in range(self.T_H * self.T_L - 1):
                 z_L = self.L_net(z_L, z_H + x)
                 if (i + 1) % self.T_L == 0:
                     z_H = self.H_net(z_H, z_L)
-        z_H, z_L = z_H.detach(), z_L.detach()  # no gradient beyond here, but x keeps its own
-        z_L = self.L_net(z_L, z_H + x)  # the 1-step gradient: one more call of each net
+        z_L = self.L_net(z_L, z_H + x)
         z_H = self.H_net(z_H, z_L)
         logits = self.output_head(z_H[:, self.prefix_len :])
-        # The public codes always have a prefix and read its first position here. Without one it is
-        # the first cell, which has to carry its own token as well.
-        halt_logits = self.halt_head(z_H[:, 0].float())
+        halt_logits = self.halt_head(z_H[:, 0].to(self.halt_head.weight.dtype))  # float32
         return (z_H.detach(), z_L.detach()), logits, halt_logits
 
+    def initial_carry(self, batch_size, dtype=torch.float32):
+        """(z_H, z_L), each (B, S, D), in the dtype that the nets are to compute in. The talk starts
+        them at zeros. Both public codes use one fixed random vector each, and so does this code."""
+        shape = batch_size, self.embedding.length, -1
+        return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
+
     def halts(self, halt_logits):
-        """Which puzzles stop here, (B,) bool: where halting is worth more than going on."""
+        """Which puzzles stop here, (B,) bool: those where halting is worth more than going on."""
         return halt_logits[:, 0] > halt_logits[:, 1]
 
-    def halting_loss(self, halt_logits, right, last, carry, inputs, puzzle_embedding=None):
-        """Q-learning ([H] section 2), (B,). The value of halting: 1 if every supervised cell is
-        right, else 0. The value of going on: the larger of the next step's two; where this step
-        was the last one, the next one's value of halting.
-
-        right, last: (B,) bool. The look ahead is a second forward, without gradient, from the new
-        carry; it costs as much as the first.
-        """
-        with torch.no_grad():
-            _, _, ahead = self(carry, inputs, puzzle_embedding)
-            target = torch.where(last, ahead[:, 0], ahead.max(dim=-1).values).sigmoid()
+    def halting_loss(self, halt_logits, right):
+        """A binary question, (B,): is the answer right? right: (B,) bool, every supervised cell."""
         loss = F.binary_cross_entropy_with_logits
-        return 0.5 * (loss(halt_logits[:, 0], right.float(), reduction="none")
-                      + loss(halt_logits[:, 1], target, reduction="none"))
+        return 0.5 * loss(halt_logits[:, 0], right.float(), reduction="none")
+
+    def going_on_loss(self, halt_logits, ahead, last):
+        """Q-learning ([H] section 2), (B,): going on is worth the larger of the next step's halting
+        logits, `ahead` (B, 2). Where this step was the `last`, (B,) bool, it is worth the first."""
+        target = torch.where(last, ahead[:, 0], ahead.max(dim=-1).values).sigmoid()
+        return 0.5 * F.binary_cross_entropy_with_logits(halt_logits[:, 1], target, reduction="none")
 
 
 # ---- the shared blocks: the same in hrm.py and trm.py, character for character -------------------
 
+class Embedding(nn.Module):
+    """Tokens -> x, which tells a net its puzzle. prefix_len positions stand before the cells; the
+    first holds the puzzle's embedding, if there is one. learned: each position has a vector too."""
 
-class AttentionBlock(nn.Module):
-    """A transformer layer, post-norm: the norm follows the residual sum, so the state keeps its
-    size however often the layer is called."""
-
-    def __init__(self, positions, hidden_size, num_heads, expansion, length):
+    def __init__(self, vocab_size, seq_len, hidden_size, prefix_len, learned):
         super().__init__()
-        self.attention = Attention(positions, hidden_size, num_heads, length)
-        self.mlp = SwiGLU(hidden_size, expansion)
+        self.prefix_len, self.length, std = prefix_len, prefix_len + seq_len, hidden_size**-0.5
+        self.tokens = nn.Parameter(truncated_normal((vocab_size, hidden_size), std))
+        vectors = truncated_normal((self.length, hidden_size), std) if learned else None
+        self.positions = nn.Parameter(vectors) if learned else None
 
-    def forward(self, h):  # (B, S, D)
-        h = rms_norm(h + self.attention(h))
-        return rms_norm(h + self.mlp(h))
-
-
-class MLPBlock(nn.Module):
-    """[J]'s layer without attention: a SwiGLU over the positions, each of which has its own
-    weights, mixes the cells. No position encoding is needed."""
-
-    def __init__(self, hidden_size, expansion, length):
-        super().__init__()
-        self.mix = SwiGLU(length, expansion)
-        self.mlp = SwiGLU(hidden_size, expansion)
-
-    def forward(self, h):  # (B, S, D)
-        h = h.transpose(1, 2)  # (B, D, S)
-        h = rms_norm(h + self.mix(h))  # this norm runs over the positions, channel by channel
-        h = h.transpose(1, 2)  # (B, S, D)
-        return rms_norm(h + self.mlp(h))
+    def forward(self, inputs, puzzle_embedding=None):  # (B, seq_len) token ids; (B, D) or None
+        cells = F.embedding(inputs, self.tokens)  # (B, seq_len, D)
+        prefix = cells.new_zeros(len(cells), self.prefix_len, cells.shape[-1])
+        if puzzle_embedding is not None:
+            prefix[:, 0] = puzzle_embedding
+        x = torch.cat((prefix, cells), dim=1)  # (B, S, D)
+        if self.positions is not None:
+            x = math.sqrt(0.5) * (x + self.positions)  # the sum is as large as each of the two
+        return math.sqrt(x.shape[-1]) * x
 
 
 class Net(nn.Module):
     """net(state, injection): the injection is added once, before the first block."""
 
-    def __init__(self, layers, mixer, positions, hidden_size, num_heads, expansion, length):
+    def __init__(self, layers, *sizes):
         super().__init__()
-        if mixer == "attention":
-            blocks = [AttentionBlock(positions, hidden_size, num_heads, expansion, length)
-                      for _ in range(layers)]
-        elif mixer == "mlp":
-            blocks = [MLPBlock(hidden_size, expansion, length) for _ in range(layers)]
-        else:
-            raise ValueError(f'mixer {mixer!r} is neither "attention" nor "mlp"')
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList([Block(*sizes) for _ in range(layers)])
 
     def forward(self, state, injection):  # both (B, S, D)
         h = state + injection
@@ -164,16 +117,40 @@ class Net(nn.Module):
         return h
 
 
-class Attention(nn.Module):
-    """Every position looks at every other (no causal mask); rotary positions over the flattened
-    sequence, prefix included, unless they are learned: then `embed` has added them to x."""
+class Block(nn.Module):
+    """A layer: attention or, as in [J], a SwiGLU over the positions mixes them; then a SwiGLU works
+    on each. Post-norm: the state keeps its size however often the layer is called."""
 
-    def __init__(self, positions, hidden_size, num_heads, length):
+    def __init__(self, hidden_size, num_heads, expansion, mixer, positions, length):
+        super().__init__()
+        if mixer not in ("attention", "mlp") or positions not in ("rotary", "learned"):
+            raise ValueError(f"mixer {mixer!r} with positions {positions!r} is not known")
+        self.mixer = mixer
+        if mixer == "attention":
+            self.attention = Attention(hidden_size, num_heads, positions == "rotary", length)
+        else:
+            self.mix = SwiGLU(length, expansion)  # each position has weights of its own
+        self.mlp = SwiGLU(hidden_size, expansion)
+
+    def forward(self, h):  # (B, S, D)
+        if self.mixer == "attention":
+            h = rms_norm(h + self.attention(h))
+        else:
+            h = h.transpose(1, 2)  # (B, D, S)
+            h = rms_norm(h + self.mix(h))  # this norm runs over the positions, channel by channel
+            h = h.transpose(1, 2)  # (B, S, D)
+        return rms_norm(h + self.mlp(h))
+
+
+class Attention(nn.Module):
+    """Every position looks at every other: there is no causal mask. Rotary positions count over the
+    whole sequence, prefix included; learned ones are in x already."""
+
+    def __init__(self, hidden_size, num_heads, rotary, length):
         super().__init__()
         if hidden_size % (2 * num_heads):
-            raise ValueError(f"hidden_size {hidden_size} does not divide into {num_heads} heads "
-                             "(num_heads) of an even width")
-        self.num_heads, self.rotary = num_heads, positions == "rotary"
+            raise ValueError(f"hidden_size {hidden_size} does not divide into {num_heads} heads")
+        self.num_heads, self.rotary = num_heads, rotary
         self.qkv = Linear(hidden_size, 3 * hidden_size)  # rows: all of q, all of k, all of v
         self.output = Linear(hidden_size, hidden_size)
         half = hidden_size // num_heads // 2
@@ -192,19 +169,19 @@ class Attention(nn.Module):
 
 
 def rotate(x, cos, sin):
-    """Rotary position embedding: turn each pair (x[i], x[i + half]) by an angle that grows with
-    the position. Computed in float32."""
+    """Turn each pair (x[i], x[i + half]) by an angle that grows with the position; in float32."""
     x1, x2 = x.float().chunk(2, dim=-1)
     return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).to(x.dtype)
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate) * up) over the last axis; one projection makes both, gate first."""
+    """down(silu(gate) * up) over the last axis. The inner width is rounded up to a multiple of 256,
+    as in the public codes: at width 64 it is 256 for every expansion from 1 to 6."""
 
     def __init__(self, width, expansion):
         super().__init__()
-        inner = math.ceil(round(expansion * width * 2 / 3) / 256) * 256  # as the public codes
-        self.gate_up = Linear(width, 2 * inner)
+        inner = math.ceil(round(expansion * width * 2 / 3) / 256) * 256
+        self.gate_up = Linear(width, 2 * inner)  # rows: all of gate, all of up
         self.down = Linear(inner, width)
 
     def forward(self, h):
@@ -217,7 +194,7 @@ class Linear(nn.Module):
 
     def __init__(self, fan_in, fan_out):
         super().__init__()
-        self.weight = nn.Parameter(truncated_normal((fan_out, fan_in), std=fan_in**-0.5))
+        self.weight = nn.Parameter(truncated_normal((fan_out, fan_in), fan_in**-0.5))
 
     def forward(self, x):
         return F.linear(x, self.weight.to(x.dtype))
@@ -226,6 +203,14 @@ class Linear(nn.Module):
 def rms_norm(h):
     """Divide by the root mean square over the last axis; no learned weight; in float32."""
     return F.rms_norm(h.float(), h.shape[-1:], eps=1e-5).to(h.dtype)
+
+
+def halting_head(hidden_size, logits):
+    """A linear that starts at 0, with a bias of -5, so that nothing halts early in training."""
+    head = nn.Linear(hidden_size, logits)
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, -5)
+    return head
 
 
 def truncated_normal(shape, std):

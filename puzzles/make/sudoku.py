@@ -1,21 +1,14 @@
-"""Makes the bundled puzzles: `python -m puzzles.make` writes the same bytes wherever and whenever
-it runs (`python -m puzzles.make maze/small arc/training` only those).
+"""Makes Sudokus: small ones, which need no guess, and hard ones, which have no clue to spare.
 
-Puzzle i of a split comes from a random state of its own, seeded by (task, split, i), so that any
-single puzzle can be made again without the others. numpy's RandomState is used because its streams
-are frozen for good. Formats: those of the published datasets (Sudoku-Extreme's csv), so that the
-same reader serves both.
+A grid is a list of 81 digits, row by row, 0 for a blank. The candidates of a grid are a list of 81
+numbers, one a cell, whose bit `1 << digit` is set where the digit is still possible. Compiled
+functions take either of them as a `table`, see below.
 """
-import json
-import math
-import sys
-import zlib
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
-from puzzles import rules
+from puzzles.make import SPLITS
 
 try:  # with numba the hard Sudokus take minutes, without it hours; they are the same
     from numba import njit
@@ -27,14 +20,6 @@ except ImportError:
     def njit(function):
         return function
 
-
-HERE = Path(__file__).parent
-SPLITS = {"train": 1000, "valid": 200, "test": 1000}
-SMALL_MAZES = {**SPLITS, "train": 4000}
-
-# ---- Sudoku --------------------------------------------------------------------------------------
-# A grid is a list of 81 digits, row by row, 0 for a blank; candidates are bits, 1 << digit.
-# (Compiled functions take the `table` of a grid.)
 
 ROWS = [[9 * r + c for c in range(9)] for r in range(9)]
 COLUMNS = [[9 * r + c for r in range(9)] for c in range(9)]
@@ -175,7 +160,7 @@ def fingerprint(solution):
 def small_sudoku(split, i):
     """36 to 44 blanks, all of which naked and hidden singles fill, so that there is one answer and
     the rating is 0."""
-    random = np.random.RandomState([1, list(SPLITS).index(split), i])
+    random = np.random.RandomState([1, SPLITS.index(split), i])
     (solution,) = solutions(propagate([0] * 81), random, limit=1)
     while True:
         blanks = random.permutation(81)[: random.randint(36, 45)]
@@ -186,9 +171,10 @@ def small_sudoku(split, i):
 
 # ---- hard Sudokus --------------------------------------------------------------------------------
 
-ENOUGH = 100  # the climb stops at twice the guesses that are expected
-PATIENCE = 500  # or after so many steps
-EASIEST = 10  # but not at a lower rating than this
+# The climb to a hard puzzle stops
+ENOUGH_EFFORT = 100  # when its `effort`, twice the guesses that are expected, is as high as this,
+MOST_STEPS = 500  # or after so many steps;
+LOWEST_RATING = 10  # but not while its rating is lower than this
 OPEN = table([ANY_DIGIT] * 81)
 
 
@@ -277,10 +263,10 @@ def hard_sudoku(split, i):
     puzzle, and keep what comes of it unless it is easier; a few hundred such steps lead to dozens
     of guesses.
     """
-    random = np.random.RandomState([3, list(SPLITS).index(split), i])
+    random = np.random.RandomState([3, SPLITS.index(split), i])
     (answer,) = solutions(propagate([0] * 81), random, limit=1)
     question, best, rating, tried = [0] * 81, -1, 0, 0
-    while rating < EASIEST:
+    while rating < LOWEST_RATING:
         clues = random.permutation([cell for cell in range(81) if question[cell]]).tolist()
         out = clues[: random.randint(1, 3)]
         trial = table([0 if cell in out else digit for cell, digit in enumerate(question)])
@@ -288,174 +274,6 @@ def hard_sudoku(split, i):
         if guesses >= best:
             question, best = [int(digit) for digit in trial], guesses
         tried += 1
-        if best >= ENOUGH or tried >= PATIENCE:
+        if best >= ENOUGH_EFFORT or tried >= MOST_STEPS:
             rating = rate(question)  # where all ten runs are lucky, it climbs on
     return question, answer, rating
-
-
-# ---- mazes ---------------------------------------------------------------------------------------
-# A grid is a list of side * side characters, row by row: "#" wall, " " open, S start, G goal, and
-# o path.
-
-
-def neighbours(cell, side):
-    """The cells above, below, left and right of a cell, where the grid has them."""
-    row, column = divmod(cell, side)
-    return ([cell - side] * (row > 0) + [cell + side] * (row < side - 1)
-            + [cell - 1] * (column > 0) + [cell + 1] * (column < side - 1))
-
-
-def carve(random, side, winding, loops):
-    """The open cells of a maze: a tree that grows through the grid, and then `loops` walls between
-    two of its cells opened, where there are so many.
-
-    With probability `winding` the tree grows on where it grew last (long corridors), else from a
-    cell at random (short side branches). A wall may be opened when it has a single open neighbour:
-    that closes no loop.
-    """
-    growing = [random.randint(side * side)]
-    open_cells = set(growing)
-
-    def walls_with(count, cells):
-        return [cell for cell in cells if cell not in open_cells
-                and sum(n in open_cells for n in neighbours(cell, side)) == count]
-
-    while growing:
-        i = len(growing) - 1 if random.rand() < winding else random.randint(len(growing))
-        ways = walls_with(1, neighbours(growing[i], side))
-        if ways:
-            growing.append(ways[random.randint(len(ways))])
-            open_cells.add(growing[-1])
-        else:
-            growing.pop(i)
-    for _ in range(loops):
-        walls = walls_with(2, range(side * side))
-        if walls:
-            open_cells.add(walls[random.randint(len(walls))])
-    return open_cells
-
-
-def shortest_paths(open_cells, start, side):
-    """Breadth first: for every cell within reach its distance from `start`, how many shortest paths
-    lead there, and the cell before it on one of them."""
-    distance, count, before, layer = {start: 0}, {start: 1}, {}, [start]
-    while layer:
-        following = []
-        for cell in layer:
-            for n in neighbours(cell, side):
-                if n in open_cells and n not in distance:
-                    distance[n], count[n], before[n] = distance[cell] + 1, 0, cell
-                    following.append(n)
-                if n in open_cells and distance[n] == distance[cell] + 1:
-                    count[n] += count[cell]
-        layer = following
-    return distance, count, before
-
-
-def maze(random, side, lengths, winding, loops):
-    """Question, answer and the path's length. The shortest path is unique; its length (how many
-    cells are marked o) is drawn from those in `lengths` that the maze has, so that long and short
-    ones are equally frequent as far as mazes allow."""
-    while True:
-        open_cells = carve(random, side, winding, random.randint(loops + 1))
-        start = sorted(open_cells)[random.randint(len(open_cells))]
-        distance, count, before = shortest_paths(open_cells, start, side)
-        goals = [cell for cell in sorted(distance)
-                 if count[cell] == 1 and distance[cell] - 1 in lengths]
-        if not goals:
-            continue
-        choices = sorted({distance[cell] for cell in goals})
-        wanted = choices[random.randint(len(choices))]
-        goals = [cell for cell in goals if distance[cell] == wanted]
-        goal = goals[random.randint(len(goals))]
-        question = [" " if cell in open_cells else "#" for cell in range(side * side)]
-        question[start], question[goal] = "S", "G"
-        answer, cell = question.copy(), before[goal]
-        while cell != start:
-            answer[cell] = "o"
-            cell = before[cell]
-        return question, answer, wanted - 1
-
-
-def walls(answer):
-    """The same for two mazes whose walls the symmetries of the square carry into each other, and
-    only for those."""
-    side = math.isqrt(len(answer))
-    grid = (np.array(answer) == "#").reshape(side, side)
-    return min(np.rot90(view, turns).tobytes() for view in (grid, grid.T) for turns in range(4))
-
-
-def small_maze(split, i):
-    random = np.random.RandomState([2, list(SPLITS).index(split), i])
-    return maze(random, 8, range(1, 13), winding=0.3, loops=8)
-
-
-def paper_maze(split, i):
-    random = np.random.RandomState([4, list(SPLITS).index(split), i])
-    return maze(random, 30, range(111, 900), winding=0.9, loops=20)
-
-
-# ---- ARC: the rules are in rules.py --------------------------------------------------------------
-
-
-def arc_task(name, rule):
-    """10 demonstrations and 1 or 2 tests of a rule, no input twice, as the official JSON has
-    them."""
-    # seeded by its name, so that a task is the same whatever stands before it
-    random = np.random.RandomState([5, zlib.crc32(name.encode())])
-    demonstrations, tests = 10, 1 + (random.randint(4) == 0)
-    pairs = {}
-    while len(pairs) < demonstrations + tests:
-        grids = rule(random)
-        pair = {"input": grids[0].tolist(), "output": grids[1].tolist()}
-        pairs.setdefault(str(pair["input"]), pair)
-    pairs = list(pairs.values())
-    return {"train": pairs[:demonstrations], "test": pairs[demonstrations:]}
-
-
-# ---- the files -----------------------------------------------------------------------------------
-
-
-def csv_line(question, answer, rating):
-    """A line of the published format. The rating: a solver's guesses (Sudoku), the path's length
-    (maze)."""
-    question = "".join(map(str, question)).replace("0", ".")
-    return f"made,{question},{''.join(map(str, answer))},{rating}"
-
-
-def write_csv(folder, puzzle, key, splits):
-    """Write train.csv, valid.csv and test.csv; fail if two puzzles may share their solution up to
-    symmetry."""
-    folder.mkdir(parents=True, exist_ok=True)
-    seen = set()
-    for split, count in splits.items():
-        lines = ["source,question,answer,rating"]
-        for i in range(count):
-            question, answer, rating = puzzle(split, i)
-            lines.append(csv_line(question, answer, rating))
-            seen.add(key(answer))
-        (folder / f"{split}.csv").write_bytes(("\n".join(lines) + "\n").encode())
-    if len(seen) < sum(splits.values()):
-        raise SystemExit(f"{folder}: two puzzles may share their solution; change the seed")
-
-
-def write_arc(folder, rules):
-    """Write one JSON file a task."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rule in rules.items():
-        (folder / f"{name}.json").write_bytes((json.dumps(arc_task(name, rule)) + "\n").encode())
-
-
-SETS = {
-    "sudoku/small": lambda folder: write_csv(folder, small_sudoku, fingerprint, SPLITS),
-    "sudoku/paper": lambda folder: write_csv(folder, hard_sudoku, fingerprint, SPLITS),
-    "maze/small": lambda folder: write_csv(folder, small_maze, walls, SMALL_MAZES),
-    "maze/paper": lambda folder: write_csv(folder, paper_maze, walls, SPLITS),
-    "arc/training": lambda folder: write_arc(folder, rules.TRAINING),
-    "arc/evaluation": lambda folder: write_arc(folder, rules.EVALUATION),
-}
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or SETS:
-        print(name)
-        SETS[name](HERE / name)

@@ -1,0 +1,319 @@
+"""ARC as tensors: grids turned and recoloured, batches, views, votes, puzzle embeddings.
+
+A grid is a 2-D uint8 array of colours 0 to 9, a pair is (input, output). What the net sees of a
+grid are tokens on a square canvas. Read `Arc` first. [H] is HRM's paper, arXiv 2506.21734, [J] is
+TRM's, arXiv 2510.04871.
+"""
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from cli import BadInput
+from data import Task
+from puzzles import draw, read
+
+END, BLACK = 1, 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
+UNDOES = 0, 3, 2, 1, 4, 5, 6, 7  # which symmetry of the square undoes each
+
+
+def turn(grid, number):
+    """A 2-D array through a symmetry of the square, numbered as in the public codes: 0 as it is, 1
+    to 3 turned by 90, 180, 270 degrees, 4 mirrored left to right, 5 top to bottom, 6 along the
+    diagonal, 7 along the other diagonal."""
+    if number < 4:
+        return np.rot90(grid, number)
+    return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
+
+
+def crop(tokens):
+    """An answer as ARC reads it: the largest rectangle in the top left corner that holds only
+    colours. (S,) tokens -> 2-D array of colours, maybe empty."""
+    side = int(len(tokens) ** 0.5)
+    grid = np.asarray(tokens).reshape(side, side)
+    reach = np.cumprod(grid >= BLACK, axis=1).sum(1)  # how far each row goes on in colours
+    wide = np.minimum.accumulate(reach)  # how far all rows down to this one do
+    high = (wide * np.arange(1, side + 1)).argmax()
+    return grid[: high + 1, : wide[high]] - BLACK
+
+
+def on_canvas(grid, side, end=END):
+    """A grid of colours -> tokens (S,), in the top left corner of a square canvas. Its end is
+    marked to the right and below, where the canvas has room."""
+    high, wide = grid.shape
+    canvas = np.zeros((side, side), np.uint8)
+    canvas[:high, :wide] = BLACK + grid
+    canvas[high : high + 1, :wide] = end
+    canvas[:high, wide : wide + 1] = end
+    return canvas.ravel()
+
+
+def in_all_turns(grids, side):
+    """Grids or None -> their tokens in all 8 symmetries of the square (8, N, S), and their sizes
+    (8, N, 2). Where there is no grid, all is 0."""
+    tokens = np.zeros((8, len(grids), side**2), np.uint8)
+    sizes = np.zeros((8, len(grids), 2), np.int64)
+    for number, i in np.ndindex(8, len(grids)):
+        if grids[i] is not None:
+            turned = turn(grids[i], number)
+            tokens[number, i], sizes[number, i] = on_canvas(turned, side), turned.shape
+    return tokens, sizes
+
+
+def distinct_views(grids, count, random):
+    """Up to `count` views of a task that look different: [(symmetry of the square, (10,) the new
+    colours)]. The first is the task as it is; black stays black. A symmetric task, or one of few
+    colours, has fewer."""
+    turns = np.r_[0, random.randint(8, size=5 * count)]
+    colours = np.zeros((len(turns), 10), np.uint8)
+    colours[:, 1:] = 1 + random.rand(len(turns), 9).argsort(1)
+    colours[0] = range(10)
+    turned = [[turn(grid, number) for grid in grids] for number in range(8)]
+    shapes = [str([grid.shape for grid in part]) for part in turned]
+    cells = [np.concatenate([grid.ravel() for grid in part]) for part in turned]
+    found = {}  # what a view looks like -> the first view that looks so
+    for number, new in zip(turns.tolist(), colours):
+        found.setdefault((shapes[number], new[cells[number]].tobytes()), (number, new))
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def ranked_by_votes(answers):
+    """The answers to one test, [(tokens (S,), how sure the net is)]. Equal answers count as votes.
+    Returns them, that with most votes first; of equally many, that of which the net is surer."""
+    votes = {}  # an answer -> how sure each of its voters is
+    for tokens, sure in answers:
+        votes.setdefault(tuple(tokens), []).append(sure)
+    return sorted(votes, key=lambda answer: (len(votes[answer]), np.mean(votes[answer])),
+                  reverse=True)
+
+
+class Arc(Task):
+    """Tasks of a few pairs of grids. Tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
+
+    A *view* of a task is a symmetry of the square and a permutation of the colours. Every task is
+    seen through up to `augmentations` fixed views. Each view of each task has an *id*, and so a
+    puzzle embedding of its own, which its demonstrations and its tests share: that is how the net
+    learns which task it is, turned how and in which colours ([H], [J]). Id 0 is blank.
+    A *batch* draws a task for each of its puzzles, then one of its views and one of its pairs.
+
+    For example, the 88 bundled tasks with 8 views each and grids up to 6x6: the ids are 0 to 704,
+    and the third task has 17 to 24. Its pairs are kept once, in all 8 symmetries and with colours
+    of their own: `inputs` and `labels` are (8, pairs, 36). A batch takes a pair in the symmetry of
+    its view, and then gives it the colours of its view.
+
+    Learned are the demonstrations of all tasks, of the evaluation tasks too, and the tests of the
+    training tasks, but for every fourth one's, which serve for validation. canvas: the side of the
+    square in which training moves the grids about, as in the papers; 0: as large as the largest
+    grid, and all stay in the corner, where tests are asked. Raises BadInput.
+    """
+
+    vocab_size, votes, separate, characters = 12, True, True, "  .123456789"
+    symbols, fills = draw.ARC_SYMBOLS, draw.ARC_FILLS
+
+    def __init__(self, path, device="cpu", augmentations=1000, canvas=0):
+        training, evaluation, self.note = read.read_arc(path)
+        self.names = [*training, *evaluation]
+        self.tests = []  # (the task's place in names, the test's in the task, (input, output))
+        views = [(0, np.arange(10))]  # of each id
+        pairs, first_id, first_pair = [], [], []  # the first ones of each task
+        tasks = [*training.values(), *evaluation.values()]
+        for number, (demonstrations, tests) in enumerate(tasks):
+            seen = [grid for pair in demonstrations for grid in pair]
+            seen += [question for question, _ in tests]
+            random = np.random.RandomState([0, number])
+            first_id.append(len(views))
+            views += distinct_views(seen, augmentations, random)
+            first_pair.append(len(pairs))
+            pairs += demonstrations
+            known = [(k, pair) for k, pair in enumerate(tests) if pair[1] is not None]
+            if number >= len(training):
+                self.tests += [(number, k, pair) for k, pair in enumerate(tests)]
+            elif number % 4 == 0:
+                self.tests += [(number, k, pair) for k, pair in known]
+            else:
+                pairs += [pair for _, pair in known]
+        valid = sum(number < len(training) for number, _, _ in self.tests)
+        if not valid:
+            raise BadInput(f"{path}: no test of a training task comes with its output, which "
+                           f"validation needs ({self.note or 'nothing was left out'})")
+        self.num_puzzles = len(views)
+        self.first_id = torch.tensor(first_id, device=device)
+        self.id_count = torch.tensor(first_id + [len(views)], device=device).diff()
+        self.first_pair = torch.tensor(first_pair, device=device)
+        self.pair_count = torch.tensor(first_pair + [len(pairs)], device=device).diff()
+        self.most_views = self.id_count.max().item()
+        self.to_tensors(views, pairs, [pair for _, _, pair in self.tests], canvas, device)
+        self.test_task = torch.tensor([number for number, _, _ in self.tests], device=device)
+        order = torch.arange(len(self.tests), device=device)
+        self.splits = {"train": {"inputs": self.inputs[0], "labels": self.labels[0]},
+                       "valid": self.through_view(order[:valid], 0),
+                       "test": self.through_view(order[valid:], 0)}
+
+    def to_tensors(self, views, pairs, tests, canvas, device):
+        """The views and the grids of pairs, [(input, output or None)], as tensors."""
+        sides = [max(grid.shape) for pair in pairs + tests for grid in pair if grid is not None]
+        self.side, self.moves = max(canvas, *sides), canvas > 0
+        self.seq_len = self.side**2
+
+        def all_turns(part, of):  # (8, N, S) tokens, (8, N, 2) sizes
+            found = in_all_turns([pair[part] for pair in of], self.side)
+            return [torch.from_numpy(array).to(device) for array in found]
+
+        self.inputs, input_sizes = all_turns(0, pairs)
+        self.labels, label_sizes = all_turns(1, pairs)
+        self.sizes = torch.maximum(input_sizes, label_sizes)  # what both of a pair need
+        self.test_inputs, _ = all_turns(0, tests)
+        self.test_labels, _ = all_turns(1, tests)
+        # of each id: its symmetry of the square, and what each token becomes
+        self.turns = torch.tensor([number for number, _ in views], device=device)
+        new_tokens = [[0, END, *(BLACK + new)] for _, new in views]
+        self.colours = torch.from_numpy(np.array(new_tokens, np.uint8)).to(device)
+        # which of its task's pairs each id leaves in the corner where the others move, as a share
+        corner = np.random.RandomState(0).rand(len(views)).astype(np.float32)
+        self.in_corner = torch.from_numpy(corner).to(device)
+
+    def coloured(self, tokens, ids, offset):
+        """Turned grids (B, S) in the colours of their ids (B,), moved down and to the right by
+        offset (B, 2): int64 (B, S)."""
+        line = torch.arange(self.side, device=tokens.device)
+        row = line[:, None] - offset[:, :1, None]  # (B, side, 1): from which row each row comes
+        column = line - offset[:, 1:, None]  # (B, 1, side)
+        inside = ((row >= 0) & (column >= 0)).flatten(1)
+        cells = (self.side * row + column).clamp(0).flatten(1)  # (B, S)
+        new = self.colours[ids].gather(1, tokens.gather(1, cells).long())
+        return torch.where(inside, new, 0).long()
+
+    def batch(self, size):
+        """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,), int64.
+
+        The public codes fill a batch of 768 with all pairs of some 170 views. So a batch of 16
+        would have four tasks in it, and learn much more slowly.
+        """
+        device = self.colours.device
+        task = torch.randint(len(self.names), (size,), device=device)
+        view = (torch.rand(size, device=device) * self.id_count[task]).long()
+        number = (torch.rand(size, device=device) * self.pair_count[task]).long()
+        ids, pair = self.first_id[task] + view, self.first_pair[task] + number
+        turned = self.turns[ids]
+        room = self.side - self.sizes[turned, pair]  # (B, 2): how far the pair may move
+        offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
+        stays = (self.in_corner[ids] * self.pair_count[task]).long() == number
+        offset = torch.where(stays[:, None], 0, offset) * self.moves
+        return {"inputs": self.coloured(self.inputs[turned, pair], ids, offset),
+                "labels": self.coloured(self.labels[turned, pair], ids, offset), "ids": ids}
+
+    def through_view(self, test, k):
+        """The tests (N,), places in self.tests, through view k of their tasks. A task with fewer
+        views shows an earlier one again."""
+        task = self.test_task[test]
+        ids = self.first_id[task] + k % self.id_count[task]
+        turned, offset = self.turns[ids], torch.zeros_like(ids)[:, None].expand(-1, 2)
+        return {"inputs": self.coloured(self.test_inputs[turned, test], ids, offset),
+                "labels": self.coloured(self.test_labels[turned, test], ids, offset),
+                "ids": ids, "test": test}
+
+    def view(self, puzzles, k):
+        """View k of tests. Returns it, and the function that turns answers to it back: tokens
+        (N, S) to what ARC reads of them, as tokens in the test's own orientation and colours."""
+        view = self.through_view(puzzles["test"], k)
+
+        turns = self.turns[view["ids"]].tolist()
+        colours = self.colours[view["ids"], BLACK:].cpu().numpy() - BLACK
+
+        def turn_back(answers):
+            own = []
+            for answer, number, new_colours in zip(answers.cpu().numpy(), turns, colours):
+                own_colours = new_colours.argsort().astype(np.uint8)  # a permutation's inverse
+                grid = turn(own_colours[crop(answer)], UNDOES[number])
+                own.append(on_canvas(grid, self.side, end=0))
+            return torch.from_numpy(np.stack(own)).to(answers)
+
+        return view, turn_back
+
+    def validation(self, count):
+        """About so many validation puzzles: tests of training tasks, through several views."""
+        tests = self.splits["valid"]["test"]
+        views = [self.through_view(tests, k) for k in range(max(1, count // len(tests)))]
+        return {name: torch.cat([view[name] for view in views]) for name in views[0]}
+
+    def typed(self, name):
+        """An evaluation task's name -> its first test, as a split of its own. Raises BadInput."""
+        test = self.splits["test"]
+        for i, place in enumerate(test["test"].tolist()):
+            if self.names[self.tests[place][0]] == name:
+                return {part: values[i : i + 1] for part, values in test.items()}
+        raise BadInput(f"--puzzle {name}: no evaluation task has this name")
+
+    def title(self, puzzle):
+        number, k, _ = self.tests[puzzle["test"]]
+        return f": task {self.names[number]}, test {k + 1}"
+
+    def guesses(self, found, votes):
+        """Of each test the two answers with most votes, as grids. votes: of each test, what
+        its views gave, [(answer (S,), turned back, how sure the net is)]."""
+        count = self.id_count[self.test_task[found["test"]]].tolist()
+        ranked = [ranked_by_votes(given[:n]) for given, n in zip(votes, count)]
+        return [[crop(answer) for answer in answers[:2]] for answers in ranked]
+
+    def summary(self, found, votes):
+        """What ARC counts, as text: is one of the first two guesses right? A task counts as the
+        share of its tests solved."""
+        solved = {}  # task -> of each test: is the first guess right, is one of two?
+        for test, guesses in zip(found["test"].tolist(), self.guesses(found, votes)):
+            number, _, (_, output) = self.tests[test]
+            if output is not None:
+                right = [np.array_equal(guess, output) for guess in guesses]
+                solved.setdefault(number, []).append([right[0], any(right)])
+        one, two = sum((np.mean(tests, axis=0) for tests in solved.values()), np.zeros(2))
+        return (f"the vote of the views: of {len(solved)} tasks {one:g} solved with one guess "
+                f"(pass@1), {two:g} with two (pass@2)\n")
+
+    def answers_file(self, found, votes):
+        """The text of a file for the answers: the ARC Prize's JSON."""
+        names = [self.names[self.tests[test][0]] for test in found["test"].tolist()]
+        return read.prize_json(names, self.guesses(found, votes))
+
+    @staticmethod
+    def tidy(tokens):
+        return on_canvas(crop(tokens), int(len(tokens) ** 0.5), end=0)
+
+    @classmethod
+    def wrong(cls, inputs, answer, labels=None):
+        """Which cells are wrong, (S,) bool; a cell missing or too many is too. None where no one
+        knows a solution."""
+        if labels is None or not np.any(labels):
+            return None
+        return cls.tidy(answer) != cls.tidy(labels)
+
+
+class PuzzleEmbeddings:
+    """A learned row for each id of a puzzle, (ids, D), 0 at the start. There may be a million, of
+    which a batch has some hundred: so no AdamW, but sign-SGD on these alone ([H], [J])."""
+
+    def __init__(self, count, hidden_size, weight_decay, device):
+        self.table = torch.zeros(count, hidden_size, device=device)
+        self.weight_decay = weight_decay
+
+    def rows(self, ids):
+        """(B,) -> (B, D), which take a gradient."""
+        return self.table[ids].requires_grad_()
+
+    @torch.no_grad()
+    def step(self, ids, gradient, lr):
+        """Of each row in the batch: row * (1 - lr * weight_decay) - lr * sign(summed gradient)."""
+        ids, gradient = gather(ids), gather(gradient)  # DistributedDataParallel knows no table
+        owner = ids.new_empty(len(self.table))  # of those that share a row one is its owner
+        owner[ids] = torch.arange(len(ids), device=ids.device)
+        owner = owner[ids]  # (B,)
+        summed = torch.zeros_like(gradient).index_add_(0, owner, gradient)[owner]
+        self.table[ids] = self.table[ids] * (1 - lr * self.weight_decay) - lr * summed.sign()
+
+
+def gather(tensor):
+    """The tensors of all processes, joined along the first axis."""
+    if not dist.is_initialized():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

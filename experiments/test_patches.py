@@ -1,0 +1,183 @@
+"""Tests of the patches and of the library's example: `pytest experiments`."""
+import importlib
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import evaluate
+import recipes
+import train
+
+HERE = Path(__file__).parent
+CODE = [path for path in HERE.parent.glob("*.py") if not path.name.startswith("test_")]
+PATCHES = sorted(path.stem for path in HERE.glob("*.patch"))
+
+
+def git(folder, *arguments):
+    """Run git in a folder. Its complaint is the test's."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def copy_code(folder):
+    """A copy of the code, in a repository of its own: git applies no patch outside of its own."""
+    for path in CODE:
+        shutil.copy(path, folder)
+    git(folder, "init", "--quiet")
+
+
+def patched(folder, name):
+    """The modules hrm, trm and train after `git apply`, {name: module}. They are imported from the
+    folder. sys.modules is left as it was, so that other tests see the modules without a patch."""
+    copy_code(folder)
+    if name:
+        git(folder, "apply", HERE / f"{name}.patch")
+    path = [str(folder), *sys.path]
+    with mock.patch.dict(sys.modules), mock.patch.object(sys, "path", path):
+        for file in CODE:
+            sys.modules.pop(file.stem, None)
+        return {part: importlib.import_module(part) for part in ("hrm", "trm", "train")}
+
+
+def small(model_class):
+    torch.manual_seed(0)
+    return model_class(7, 5, hidden_size=8, num_heads=2, layers=1, T_H=2, T_L=3)
+
+
+def two_puzzles():
+    random = torch.Generator().manual_seed(0)
+    return {name: torch.randint(1, 7, (2, 5), generator=random) for name in ("inputs", "labels")}
+
+
+def note_calls(model):
+    """A list that notes each call of a net by its first letter, and in capitals where the gradient
+    comes back."""
+    made = []
+    for part, net in model.named_children():
+        if part in ("net", "L_net", "H_net"):
+            letter = part[0].lower()
+            net.register_forward_hook(lambda *_, letter=letter: made.append(letter))
+            net.register_full_backward_hook(lambda *_, letter=letter: made.append(letter.upper()))
+    return made
+
+
+def wish(model, to_halt):
+    """From now on the model wants to halt in every step, or in none, whatever it sees."""
+    bias = model.halt_head.bias
+    bias.data = (50.0 if to_halt else -50.0) * torch.tensor([1.0, -1.0])[: len(bias)]
+
+
+def steps_of_training(modules, model, slots, count, N_sup, made):
+    """Refill the slots and make a training step, `count` times, without learning. Returns the slots
+    before and after the last one, of which `made` then holds the calls."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    for _ in range(count):
+        fresh = modules["train"].fresh_slots(model, two_puzzles())
+        before, made[:] = modules["train"].refill(slots, fresh), []
+        slots, _, _ = modules["train"].train_step(model, optimizer, before, N_sup)
+    return before, slots
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_applies_and_is_taken_back_without_a_trace(tmp_path, name):
+    copy_code(tmp_path)
+    git(tmp_path, "apply", HERE / f"{name}.patch")
+    assert any((tmp_path / path.name).read_bytes() != path.read_bytes() for path in CODE)
+    git(tmp_path, "apply", "-R", HERE / f"{name}.patch")
+    assert all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in CODE)
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_says_what_it_asks_and_a_command_that_can_be_run(name):
+    comment = (HERE / f"{name}.patch").read_text("utf-8").split("diff --git")[0]
+    assert all(line.startswith("# ") for line in comment.splitlines())
+    assert "The question: " in comment
+    flags = re.search("^#   python train.py (.*)$", comment, re.M)[1].split()
+    assert flags[-2:] == ["--out", f"runs/{name}"]
+    recipes.parse([*flags, "--out", os.devnull])  # raises BadInput where a flag is wrong
+
+
+# A refinement step of T_H 2, T_L 3. calls: of TRM's net n, of HRM's l and h, and in capitals where
+# the gradient comes back. steps: how many a slot has had after two training steps, if it always
+# wants to halt. still: the states that the third training step leaves as they are.
+FACTS = [(None, "nnnnnnnnNNNN", 1, ""),
+         (None, "lllhlllhlllhlllhHL", 1, ""),
+         ("two-nets", "nnnhnnnhHNNN", 1, ""),
+         ("one-state", "nnnnnnnnNNNN", 1, "z_L"),
+         ("all-recursions", "nnnnnnnnNNNNNNNN", 1, ""),
+         ("two-refinement-steps", "nnnnnnnnnnnnnnnnNNNNNNNNNNNNNNNN", 2, ""),
+         ("one-step-gradient", "nnnnnnnnNN", 1, ""),
+         ("no-carry", "nnnnnnnnNNNN", 1, "z_H z_L"),
+         ("no-halting", "nnnnnnnnNNNN", 2, ""),
+         ("one-logit", "lllhlllhHL", 1, "")]
+
+
+def test_each_patch_has_its_facts_below():
+    assert sorted(name for name, *_ in FACTS if name) == PATCHES
+
+
+@pytest.mark.parametrize("name, calls, steps, still", FACTS)
+def test_a_patch_changes_the_calls_the_gradient_the_halting_or_the_carry(
+        tmp_path, name, calls, steps, still):
+    modules = patched(tmp_path, name)
+    model = small(modules["hrm"].HRM if "l" in calls else modules["trm"].TRM)
+    made, slots = note_calls(model), modules["train"].fresh_slots(model, two_puzzles())
+    wish(model, to_halt=True)
+    _, slots = steps_of_training(modules, model, slots, 2, 2, made)
+    assert (slots["steps"] == steps).all() and slots["halted"].all()
+    wish(model, to_halt=False)
+    before, after = steps_of_training(modules, model, slots, 3, 9, made)
+    assert "".join(made) == calls and not after["halted"].any()
+    assert {z for z in ("z_H", "z_L") if torch.equal(before[z], after[z])} == set(still.split())
+    carry, _, _ = model((after["z_H"], after["z_L"]), after["inputs"])  # whose gradient goes on?
+    assert carry[0].requires_grad == carry[1].requires_grad == (name == "two-refinement-steps")
+    assert not after["z_H"].requires_grad and not after["z_L"].requires_grad
+
+
+def test_two_refinement_steps_have_the_mean_of_both_answers_losses(tmp_path):
+    modules = patched(tmp_path, "two-refinement-steps")
+    model, puzzles = small(modules["trm"].TRM), two_puzzles()
+    slots = modules["train"].fresh_slots(model, puzzles)
+    logits = [logits for logits, _ in evaluate.refine(model, puzzles, 2)]
+    answers = [train.answer_loss(part, puzzles["labels"]).mean() for part in logits]
+    wish(model, to_halt=False)  # so that its halting loss is 0 where the answer is wrong
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    _, loss, right = modules["train"].train_step(model, optimizer, slots, 9)
+    assert not right.any() and not torch.equal(*answers)
+    assert_close(loss, sum(answers) / 2)
+
+
+@pytest.mark.parametrize("name, halts", [(None, [False, True]), ("one-logit", [True, False])])
+def test_one_logit_is_the_first_alone(tmp_path, name, halts):
+    model = small(patched(tmp_path, name)["hrm"].HRM)
+    assert model.halts(torch.tensor([[1.0, 2.0], [-1.0, -2.0]])).tolist() == halts
+
+
+def test_one_state_is_given_the_puzzle_in_every_call(tmp_path):
+    model, inputs = small(patched(tmp_path, "one-state")["trm"].TRM), two_puzzles()["inputs"]
+    injections = []
+    model.net.register_forward_hook(lambda net, given, found: injections.append(given[1]))
+    model(model.initial_carry(2), inputs)
+    x = model.embedding(inputs)
+    assert len(injections) == 8 and all(torch.equal(part, x) for part in injections)
+
+
+def test_the_librarys_example_runs_and_readme_shows_it(monkeypatch, capsys):
+    monkeypatch.chdir(HERE.parent)
+    found = runpy.run_path(str(HERE / "library.py"))
+    assert found["answers"].shape == (4, 81) and found["sure"].shape == (4,)
+    assert len(found["exact"]) == 16 and found["exact"][-1] > 0.9
+    assert "exact accuracy after 16 refinement steps: 9" in capsys.readouterr().out
+    blocks = re.findall("```python\n(.*?)```", Path("README.md").read_text("utf-8"), re.S)
+    shown = "".join(blocks).replace('task.splits["test"]', "test")
+    code = (HERE / "library.py").read_text("utf-8")
+    assert len(blocks) == 2 and all(line in code for line in shown.splitlines())

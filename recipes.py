@@ -1,0 +1,143 @@
+"""The settings of a training, a line each, the recipes made of them, and the command lines.
+
+Small is minutes on a laptop, paper is the papers' setting. [H] is HRM's paper, arXiv 2506.21734,
+[J] is TRM's, arXiv 2510.04871.
+"""
+from argparse import BooleanOptionalAction
+from pathlib import Path
+
+import cli
+import runs
+from cli import BadInput
+
+# The small recipe, minutes on a laptop: name, value, what is allowed, what it is.
+SETTINGS = [
+    ("hidden_size", 64, cli.whole, "channels of each position"),
+    ("num_heads", 4, cli.whole, "heads of attention, which share the channels"),
+    ("layers", 1, cli.whole, "layers of a net; HRM has two nets"),
+    ("mixer", "mlp", ("attention", "mlp"), "what mixes the positions"),
+    ("positions", "learned", ("rotary", "learned"), "how attention tells the positions apart"),
+    ("prefix_len", 0, cli.from_0, "positions before the cells"),
+    ("T_H", 2, cli.whole, "updates of the answer in a refinement step"),
+    ("T_L", 2, cli.whole, "updates of the latent before each update of the answer"),
+    ("N_sup", 16, cli.whole, "refinement steps that a puzzle gets, at most"),
+    ("shallow", 0, cli.from_0, "an N_sup of 1 for so many training steps at the start"),
+    ("batch_size", 16, cli.whole, "puzzles in a batch: the slots"),
+    ("steps", 6000, cli.whole, "training steps"),
+    ("lr", 4e-3, cli.positive, "learning rate of AdamW"),
+    ("warmup", 100, cli.whole, "training steps over which the rates rise"),
+    ("decay", 1.0, cli.share, "the last share of the training, over which the rates fall to 0"),
+    ("weight_decay", 0.1, cli.positive, "weight decay of AdamW"),
+    ("ema", 0.98, cli.share, "how much of itself the weights' moving average keeps in a step"),
+    ("explore", 0.5, cli.share, "the share of the halts that must wait for a random step"),
+    ("puzzle_lr", 0.1, cli.positive, "learning rate of the puzzle embeddings (ARC)"),
+    ("puzzle_decay", 0.1, cli.positive, "weight decay of the puzzle embeddings (ARC)"),
+    ("augmentations", 8, cli.whole, "views of a task, each with a puzzle embedding (ARC)"),
+    ("canvas", 0, cli.from_0, "side of the square in which grids move about; 0: they stay (ARC)"),
+    ("seed", 0, cli.from_0, "the seed of all that is random"),
+    ("train_puzzles", None, cli.whole, "train on so many of the puzzles, drawn at random"),
+    ("test_puzzles", None, cli.whole, "test on the first so many"),
+    ("data", None, str, "published files in place of the bundled puzzles: a path"),
+]
+SMALL = {
+    # HRM learned by heart what was in its slots, with batches of 16 and 16 steps a puzzle.
+    ("hrm", "sudoku"): dict(N_sup=4, batch_size=32, steps=4000),
+    ("hrm", "maze"): dict(N_sup=4, batch_size=32, steps=5000),
+    ("trm", "maze"): dict(N_sup=4, steps=14_000),
+    # On ARC a single refinement step of two calls learned fastest of what was tried.
+    ("hrm", "arc"): dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
+                         steps=20_000),
+    ("trm", "arc"): dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
+                         steps=20_000),
+}
+# The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
+# 50,000; both for 100,000 rounds of ARC, rounded here.
+PAPER = dict(hidden_size=512, num_heads=8, layers=4, mixer="attention", positions="rotary",
+             prefix_len=1, batch_size=768, steps=26_041, lr=1e-4, warmup=2000, decay=0.0,
+             weight_decay=1.0, ema=0.0, explore=0.1, puzzle_lr=1e-2, augmentations=1000, canvas=30)
+PAPER_TRM = dict(layers=2, prefix_len=16, T_H=3, T_L=4, steps=65_104, ema=0.999)
+
+
+def recipe(model, task, scale):
+    """{setting: value}"""
+    values = {name: value for name, value, *_ in SETTINGS}
+    if scale == "small":
+        return values | SMALL.get((model, task), {})
+    values |= PAPER
+    if model == "trm":
+        values |= PAPER_TRM
+        if task == "sudoku":
+            values |= dict(mixer="mlp", T_L=6)
+    if task == "arc":
+        values |= dict(weight_decay=0.1, steps=500_000)
+    return values
+
+
+def parse(argv):
+    """The settings, the run's folder and the checkpoint to go on from. Raises BadInput."""
+    choice = cli.Parser(add_help=False)
+    choice.add_argument("--model", choices=["hrm", "trm"], default="trm", help="(trm)")
+    choice.add_argument("--task", choices=list(runs.TASKS), default="sudoku", help="(sudoku)")
+    choice.add_argument("--scale", choices=["small", "paper"], default="small", help="(small)")
+    choice.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    first, _ = choice.parse_known_args(argv)
+    checkpoint = runs.load_checkpoint(first.resume) if first.resume else None
+    values = recipe(first.model, first.task, first.scale)
+    if checkpoint:
+        values |= checkpoint["settings"]
+        choice.set_defaults(**{name: values[name] for name in ("model", "task", "scale")})
+    parser = cli.Parser(prog="train.py", description="Train HRM or TRM.", parents=[choice])
+    for name, _, allowed, about in SETTINGS:
+        kind = {"choices": allowed} if isinstance(allowed, tuple) else {"type": allowed}
+        default = "" if values[name] is None else f" ({values[name]})"
+        parser.add_argument(f"--{name}", default=values[name], help=about + default, **kind)
+    add = parser.add_argument
+    add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
+    add("--dtype", choices=["float32", "bfloat16"], default=values.get("dtype"),
+        help="what the nets compute in (bfloat16 on a GPU that has it, else float32)")
+    add("--compile", action=BooleanOptionalAction, default=values.get("compile"),
+        help="use torch.compile (on a GPU that can)")
+    add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE)")
+    s = parser.parse_args(argv)
+    folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}")
+    if checkpoint:
+        if "slots" not in checkpoint or folder.is_file():
+            raise BadInput(f"{folder}: not the folder of a run that can go on")
+        if s.out:
+            raise BadInput(f"--out {s.out}: a run goes on in its own folder, {folder}")
+        fixed = {name for name, *_ in SETTINGS} - {"steps", "data", "test_puzzles"}
+        for name in fixed | {"model", "task", "scale"}:
+            if vars(s)[name] != values[name]:
+                raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
+    elif (folder / "checkpoint.pt").exists():
+        raise BadInput(f"{folder}: holds a run: --resume goes on with it, --out makes another")
+    del s.resume, s.out
+    return s, folder, checkpoint
+
+
+def parse_evaluation(argv):
+    """The flags of evaluate.py. Raises BadInput."""
+    parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.")
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
+    add("--N_sup", type=cli.whole, help="refinement steps for each puzzle (16; on ARC the run's)")
+    add("--T_H", type=cli.whole, help="updates of the answer in a refinement step (the run's)")
+    add("--T_L", type=cli.whole, help="updates of the latent before each (the run's)")
+    add("--views", type=cli.whole, help="look at each puzzle through so many symmetries, and keep "
+        "the surest answer (1; on ARC all views are asked, and vote)")
+    add("--halt", type=cli.share, default=1.0, metavar="P",
+        help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
+    add("--data", help="other puzzles: a folder, or a file")
+    add("--test_puzzles", type=cli.whole, help="only the first so many test puzzles")
+    add("--answers", type=cli.new_file, metavar="FILE", help="write the answers to a new file: "
+        "csv, for ARC the JSON of the ARC Prize")
+    add("--watch", action="store_true", help="show one test puzzle, drawn at random, being solved")
+    add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
+        "'#.SG' row by row; the name of an ARC task")
+    add("--svg", metavar="FILE", help="draw what is watched as a moving picture, too")
+    add("--seed", type=cli.from_0, help="of the random views, and of the puzzle that is watched")
+    add("--batch_size", type=cli.whole, default=500, help="puzzles at a time (500)")
+    add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
+    add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "
+        "GPU that has it, else float32)")
+    return parser.parse_args(argv)
