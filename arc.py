@@ -102,10 +102,11 @@ class Arc(Task):
     of their own: `inputs` and `labels` are (8, pairs, 36). A batch takes a pair in the symmetry of
     its view, and then gives it the colours of its view.
 
-    Learned are the demonstrations of all tasks, of the evaluation tasks too, and the tests of the
-    training tasks, but for every fourth one's, which serve for validation. canvas: the side of the
-    square in which training moves the grids about, as in the papers; 0: as large as the largest
-    grid, and all stay in the corner, where tests are asked. Raises BadInput.
+    The net learns from the demonstrations of all tasks, of the evaluation tasks too, and from the
+    tests of the training tasks. The tests of every fourth training task are kept for validation.
+    canvas: the side of the square in which training moves the grids about, as in the papers. With
+    0 it is as large as the largest grid, and all grids stay in the corner, where tests are asked.
+    Raises BadInput.
     """
 
     vocab_size, votes, separate, characters = 12, True, True, "  .123456789"

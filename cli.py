@@ -146,8 +146,7 @@ def show_progress(done, total, start):
 
 
 class Log:
-    """What is known of a training: a line on the terminal that changes every second and, at each
-    evaluation, a line that stays and a row of log.csv."""
+    """A line on the terminal that changes; at each evaluation one that stays, and log.csv's row."""
 
     def __init__(self, path, shown_steps, step, steps):
         """step: where the run goes on, which has no use for later rows; steps: where it ends."""

@@ -99,7 +99,7 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     (B, N_sup): is the "first" view's answer right, is the "surest" answer so far, is that of "any"
     view, and would the model "halt" there in the first view. In the end: the "answers" (B, S), how
     "sure" the model is of them (B,), how many "views" there were (B,), and for ARC "votes", of each
-    puzzle the list of [the last answer to a view, how sure]. more: table, dtype."""
+    puzzle the list of (the last answer to a view, how sure). more: table, dtype."""
     size, cells = puzzles["inputs"].shape
     device = puzzles["inputs"].device
     found = {name: torch.zeros(size, N_sup, dtype=torch.bool, device=device)
@@ -108,20 +108,21 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     found["answers"] = torch.zeros(size, cells, dtype=torch.uint8, device=device)
     found["views"] = torch.zeros(size, device=device)
     found["votes"] = [[] for _ in range(size)]
-    left = torch.arange(size, device=device)  # the puzzles that get another view
+    remaining = torch.arange(size, device=device)  # the puzzles that get another view
     for k in range(views):
-        part = {name: values[left] for name, values in puzzles.items()}
+        part = {name: values[remaining] for name, values in puzzles.items()}
         right, sure, halts, answers = look(model, task, part, k, N_sup, **more)
         if k == 0:
             found["first"], found["halt"] = right, halts
-        found["any"][left] |= right
-        found["views"][left] += 1
-        keep_the_surest(found, left, right, sure, answers)
+        found["any"][remaining] |= right
+        found["views"][remaining] += 1
+        keep_the_surest(found, remaining, right, sure, answers)
         if task.votes:
-            for i, *vote in zip(left.tolist(), answers[:, -1].tolist(), sure[:, -1].tolist()):
-                found["votes"][i].append(vote)
-        left = left[found["sure"][left, -1] <= halt]
-        if not len(left):
+            last = zip(remaining.tolist(), answers[:, -1].tolist(), sure[:, -1].tolist())
+            for i, answer, how_sure in last:
+                found["votes"][i].append((answer, how_sure))
+        remaining = remaining[found["sure"][remaining, -1] <= halt]
+        if not len(remaining):
             break
     found["sure"] = found["sure"][:, -1]
     if views == 1:  # then the last answer counts, as in the papers
@@ -129,16 +130,16 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     return found
 
 
-def keep_the_surest(found, left, right, sure, answers):
-    """Put what `look` has returned for the puzzles `left` into `found`, where it is surer than what
-    all earlier views had up to the same step."""
+def keep_the_surest(found, remaining, right, sure, answers):
+    """Put what `look` has returned for the puzzles `remaining` into `found`, where it is surer
+    than what all earlier views had up to the same step."""
     so_far, when = sure.cummax(dim=1)  # (b, N_sup): how sure up to each step, and since which step
-    surer = so_far > found["sure"][left]
-    found["sure"][left] = torch.where(surer, so_far, found["sure"][left])
+    surer = so_far > found["sure"][remaining]
+    found["sure"][remaining] = torch.where(surer, so_far, found["sure"][remaining])
     right_so_far = right.gather(1, when)
-    found["surest"][left] = torch.where(surer, right_so_far, found["surest"][left])
-    answer = answers[torch.arange(len(left), device=left.device), when[:, -1]]
-    found["answers"][left] = torch.where(surer[:, -1:], answer, found["answers"][left])
+    found["surest"][remaining] = torch.where(surer, right_so_far, found["surest"][remaining])
+    answer = answers[torch.arange(len(remaining), device=remaining.device), when[:, -1]]
+    found["answers"][remaining] = torch.where(surer[:, -1:], answer, found["answers"][remaining])
 
 
 # ---- the table and the picture -------------------------------------------------------------------

@@ -467,7 +467,8 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     plain = [w[name].expand(2, net.embedding.length, 16) for name in ("z_H_init", "z_L_init")]
     plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
     assert close((*carry, *heads), plain)
-    assert "exact accuracy" in call("evaluate public.pt --data few/sudoku --test_puzzles 2 --N_sup 1")
+    few = "--data few/sudoku --test_puzzles 2 --N_sup 1"
+    assert "exact accuracy" in call(f"evaluate public.pt {few}")
     assert "public.pt" in call("train --resume public.pt", code=2)
     for rows, complaint in ((12, "Sudoku"), (6, "does not fit this model")):  # ARC's tokens, mazes'
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)

@@ -40,7 +40,7 @@ from puzzles import read
 # slots. A slot keeps its puzzle and that puzzle's carry, detached by forward, from one training
 # step to the next, until the puzzle halts or has had N_sup refinement steps. Then `refill` gives
 # the slot to a fresh puzzle with a fresh carry, while the others go on. Where nothing halts early,
-# both loops compute the same weights.
+# and halting is not learned, both loops compute the same weights.
 
 
 def fresh_slots(model, puzzles, dtype=torch.float32):
@@ -49,7 +49,8 @@ def fresh_slots(model, puzzles, dtype=torch.float32):
     hold the place, and `refill` replaces them before they are used."""
     z_H, z_L = model.initial_carry(len(puzzles["inputs"]), dtype)
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
-    return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps, "halted": steps == 0}
+    return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps,
+            "halted": torch.ones_like(steps, dtype=torch.bool)}
 
 
 def refill(slots, fresh):
@@ -115,8 +116,10 @@ def train(run, model, task, dtype, signals, log=None, path=None):
     """Train until the last step, or until there is a signal in `signals`. model: run.model, or its
     DistributedDataParallel. log: a cli.Log; without one, evaluating and saving is left to another
     process. path: where to save. Raises Failure."""
-    s, size, begin = run.settings, len(run.slots["steps"]), time.time() - run.seconds
-    average, losses, since = get_ema_multi_avg_fn(s.ema), 0.0, run.step
+    s, size = run.settings, len(run.slots["steps"])
+    begin = time.time() - run.seconds
+    average = get_ema_multi_avg_fn(s.ema)
+    losses, since = 0.0, run.step  # the sum of the losses since the last evaluation
     while run.step < s.steps and not signals:
         falls = (1 - run.step / s.steps) / max(s.decay, 1e-9)  # to 0, at the end
         rate = min(1, (run.step + 1) / s.warmup, falls)
