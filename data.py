@@ -158,7 +158,7 @@ class CsvTask(Task):
 class Sudoku(CsvTask):
     """81 cells; tokens: 0 pad, 1 blank, 2..10 the digits 1..9."""
 
-    vocab_size, seq_len, blank, characters, box = 11, 81, 1, "..123456789", 3
+    vocab_size, blank, characters, box = 11, 1, "..123456789", 3
     wrong = staticmethod(draw.sudoku_wrong)
 
     @staticmethod

@@ -14,7 +14,8 @@ import cli
 import recipes
 from cli import BadInput
 from puzzles import draw
-from runs import load_checkpoint, open_run, pick_device, pick_dtype, restore  # open_run: for you
+from runs import load_checkpoint, pick_device, pick_dtype, restore
+from runs import open_run as open_run  # for notebooks
 
 SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatever it trains with
 

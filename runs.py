@@ -79,6 +79,7 @@ NAMES = {
 
 
 def renamed(weights):
+    """{name: tensor} as NAMES has it; ours stay as they are."""
     found = {}
     for name, tensor in weights.items():
         name = name.split("inner.")[-1]
@@ -126,8 +127,7 @@ def from_public(weights, path):
     task, cells = ("sudoku", 81) if vocab_size == 11 else ("maze", 900)
     s = dict(task=task, scale="paper", data=None, train_puzzles=None, seed=0, num_heads=8,
              hidden_size=hidden_size, mixer="attention", positions="rotary", N_sup=16,
-             batch_size=768,
-             layers=sum("L_net" in name and "mlp.down" in name for name in weights))
+             batch_size=768, layers=sum("L_net" in name and "mlp.down" in name for name in weights))
     if any(name.startswith("H_net") for name in weights):
         s |= dict(model="hrm", T_H=2, T_L=2, prefix_len=1)
     else:

@@ -77,7 +77,7 @@ def train_step(model, optimizer, slots, N_sup, min_steps=0, embeddings=None, emb
     last = steps >= N_sup  # the talk's range(N_sup)
     right = all_right(logits.argmax(-1), labels)
     halting_loss = model.halting_loss(halt_logits, right)
-    if model.looks_ahead:  # HRM alone: a second forward, which costs as much as the first
+    if model.looks_ahead:  # HRM alone: a second forward, without gradient
         with torch.no_grad():
             _, _, ahead = model(carry, inputs, puzzle_embedding)
         halting_loss = halting_loss + model.going_on_loss(halt_logits, ahead, last)
@@ -119,7 +119,7 @@ def train(run, model, task, dtype, signals, log=None, path=None):
     s, size = run.settings, len(run.slots["steps"])
     begin = time.time() - run.seconds
     average = get_ema_multi_avg_fn(s.ema)
-    losses, since = 0.0, run.step  # the sum of the losses since the last evaluation
+    losses, since = 0.0, run.step  # the sum of the losses since that step
     while run.step < s.steps and not signals:
         falls = (1 - run.step / s.steps) / max(s.decay, 1e-9)  # to 0, at the end
         rate = min(1, (run.step + 1) / s.warmup, falls)
