@@ -185,7 +185,7 @@ def print_rows(found, args):
     rows = {"exact accuracy": found["first"].mean(0)}
     if args.views > 1:
         rows["the surest view"] = found["surest"].mean(0)
-        rows["any view (an oracle)"] = found["any"].mean(0)
+        rows["any view, this step"] = found["any"].mean(0)
     print_table(rows, args.N_sup)
     found["halt"][:, -1] = 1  # the N_sup-th step always halts
     stop = found["halt"].argmax(1, keepdim=True)  # (n, 1): the first step where it would stop
