@@ -4,6 +4,8 @@ A grid is a 2-D uint8 array of colours 0 to 9, a pair is (input, output). What t
 grid are tokens on a square canvas. Read `Arc` first. [H] is HRM's paper, arXiv 2506.21734, [J] is
 TRM's, arXiv 2510.04871.
 """
+import difflib
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -156,6 +158,9 @@ class Arc(Task):
         sides = [max(grid.shape) for pair in pairs + tests for grid in pair if grid is not None]
         self.side, self.moves = max(canvas, *sides), canvas > 0
         self.seq_len = self.side**2
+        if self.side > 30:  # more than ARC's own grids have
+            cost = f"grids with a side of {max(sides)}: a puzzle takes {self.seq_len:,} positions"
+            self.note = "; ".join(filter(None, [self.note, cost]))
 
         def all_turns(part, of):  # (8, N, S) tokens, (8, N, 2) sizes
             found = in_all_turns([pair[part] for pair in of], self.side)
@@ -244,7 +249,10 @@ class Arc(Task):
         for i, place in enumerate(test["test"].tolist()):
             if self.names[self.tests[place][0]] == name:
                 return {part: values[i : i + 1] for part, values in test.items()}
-        raise BadInput(f"--puzzle {name}: no evaluation task has this name")
+        known = {self.names[self.tests[place][0]] for place in test["test"].tolist()}
+        nearest = ", ".join(difflib.get_close_matches(name, known, cutoff=0)[:3])
+        raise BadInput(f"--puzzle {name}: no evaluation task has this name; the nearest are "
+                       f"{nearest}")
 
     def title(self, puzzle):
         number, k, _ = self.tests[puzzle["test"]]

@@ -34,30 +34,6 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(message)
 
 
-def between(kind, low, high):
-    """An argparse type: an int or a float from `low` to `high`."""
-
-    def number(text):
-        if not low <= kind(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
-        return kind(text)
-
-    return number
-
-
-whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
-positive, share = between(float, 0, 10**9), between(float, 0, 1)
-
-
-def new_file(path):
-    """An argparse type: where a new file can be made. Rather fail at once than after hours."""
-    if os.path.lexists(path):
-        raise argparse.ArgumentTypeError(f"{path} exists, and is left as it is")
-    if not os.path.basename(path) or not os.path.isdir(os.path.dirname(path) or "."):
-        raise argparse.ArgumentTypeError(f"{path!r} is not a file in a folder that exists")
-    return path
-
-
 # ---- errors in one line --------------------------------------------------------------------------
 
 
@@ -85,6 +61,9 @@ def blaming(what, complaint):
 def in_one_line(main, argv=None):
     """main(argv)'s exit code, or that of what went wrong, told in one line: 2 for bad input, 1 for
     a failure while running, 130 for Ctrl-C. A fault of ours keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what their encoding lacks is escaped
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main(argv)
     except KeyboardInterrupt:

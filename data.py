@@ -58,6 +58,17 @@ class Task:
 # ---- Sudoku, mazes, and others in csv files ------------------------------------------------------
 
 
+def give_hints(puzzles, share):
+    """A batch in which so large a share of the puzzles has hints: some of the cells are filled in
+    from the solution, from none to all of them. So a net sees boards that are nearly solved."""
+    inputs, labels = puzzles["inputs"], puzzles["labels"]
+    size, device = len(inputs), inputs.device
+    hinted = torch.rand(size, 1, device=device) < share
+    filled = torch.rand(size, 1, device=device)  # of the cells of each puzzle, the share
+    given = hinted & (torch.rand(inputs.shape, device=device) < filled) & (labels != 0)
+    return {**puzzles, "inputs": torch.where(given, labels, inputs)}
+
+
 class CsvTask(Task):
     """A question and an answer of S characters each, in the files that puzzles/read.py describes.
 

@@ -3,42 +3,76 @@
 Small is minutes on a laptop, paper is the papers' setting. [H] is HRM's paper, arXiv 2506.21734,
 [J] is TRM's, arXiv 2510.04871.
 """
-from argparse import BooleanOptionalAction
+import os
+from argparse import ArgumentTypeError, BooleanOptionalAction
 from pathlib import Path
 
 import cli
 import runs
 from cli import BadInput
 
+# ---- what a flag may be --------------------------------------------------------------------------
+
+
+def between(kind, low, high):
+    """An argparse type: an int or a float from `low` to `high`."""
+
+    def number(text):
+        if not low <= kind(text) <= high:
+            raise ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return kind(text)
+
+    return number
+
+
+whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
+positive, share = between(float, 0, 10**9), between(float, 0, 1)
+
+
+def new_file(path):
+    """An argparse type: where a new file can be made. Rather fail at once than after hours."""
+    if os.path.lexists(path):
+        raise ArgumentTypeError(f"{path} exists, and is left as it is")
+    if not os.path.basename(path) or not os.path.isdir(os.path.dirname(path) or "."):
+        raise ArgumentTypeError(f"{path!r} is not a file in a folder that exists")
+    return path
+
+
+# ---- the recipes ---------------------------------------------------------------------------------
+
 # The small recipe, minutes on a laptop: name, value, what is allowed, what it is.
 SETTINGS = [
-    ("hidden_size", 64, cli.whole, "channels of each position"),
-    ("num_heads", 4, cli.whole, "heads of attention, which share the channels"),
-    ("layers", 1, cli.whole, "layers of a net; HRM has two nets"),
+    ("hidden_size", 64, whole, "channels of each position"),
+    ("num_heads", 4, whole, "heads of attention, which share the channels"),
+    ("layers", 1, whole, "layers of a net; HRM has two nets"),
     ("mixer", "mlp", ("attention", "mlp"), "what mixes the positions"),
     ("positions", "learned", ("rotary", "learned"), "how attention tells the positions apart"),
-    ("prefix_len", 0, cli.from_0, "positions before the cells"),
-    ("T_H", 2, cli.whole, "updates of the answer in a refinement step"),
-    ("T_L", 2, cli.whole, "updates of the latent before each update of the answer"),
-    ("N_sup", 16, cli.whole, "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, cli.from_0, "an N_sup of 1 for so many training steps at the start"),
-    ("batch_size", 16, cli.whole, "puzzles in a batch: the slots"),
-    ("steps", 6000, cli.whole, "training steps"),
-    ("lr", 4e-3, cli.positive, "learning rate of AdamW"),
-    ("warmup", 100, cli.whole, "training steps over which the rates rise"),
-    ("decay", 1.0, cli.share, "the last share of the training, over which the rates fall to 0"),
-    ("weight_decay", 0.1, cli.positive, "weight decay of AdamW"),
-    ("ema", 0.98, cli.share, "how much of itself the weights' moving average keeps in a step"),
-    ("explore", 0.5, cli.share, "the share of the halts that must wait for a random step"),
-    ("puzzle_lr", 0.1, cli.positive, "learning rate of the puzzle embeddings (ARC)"),
-    ("puzzle_decay", 0.1, cli.positive, "weight decay of the puzzle embeddings (ARC)"),
-    ("augmentations", 8, cli.whole, "views of a task, each with a puzzle embedding (ARC)"),
-    ("canvas", 0, cli.from_0, "side of the square in which grids move about; 0: they stay (ARC)"),
-    ("seed", 0, cli.from_0, "the seed of all that is random"),
-    ("train_puzzles", None, cli.whole, "train on so many of the puzzles, drawn at random"),
-    ("test_puzzles", None, cli.whole, "test on the first so many"),
+    ("prefix_len", 0, from_0, "positions before the cells"),
+    ("T_H", 2, whole, "updates of the answer in a refinement step"),
+    ("T_L", 2, whole, "updates of the latent before each update of the answer"),
+    ("N_sup", 16, whole, "refinement steps that a puzzle gets, at most"),
+    ("shallow", 0, from_0, "an N_sup of 1 for so many training steps at the start"),
+    ("batch_size", 16, whole, "puzzles in a batch: the slots"),
+    ("steps", 6000, whole, "training steps"),
+    ("lr", 4e-3, positive, "learning rate of AdamW"),
+    ("warmup", 100, whole, "training steps over which the rates rise"),
+    ("decay", 1.0, share, "the last share of the training, over which the rates fall to 0"),
+    ("weight_decay", 0.1, positive, "weight decay of AdamW"),
+    ("ema", 0.98, share, "how much of itself the weights' moving average keeps in a step"),
+    ("explore", 0.5, share, "the share of the halts that must wait for a random step"),
+    ("hints", 0.0, share, "the share of puzzles that get hints, at the start (not ARC)"),
+    ("hints_end", 0.0, share, "the share of puzzles that get hints, at the end"),
+    ("puzzle_lr", 0.1, positive, "learning rate of the puzzle embeddings (ARC)"),
+    ("puzzle_decay", 0.1, positive, "weight decay of the puzzle embeddings (ARC)"),
+    ("augmentations", 8, whole, "views of a task, each with a puzzle embedding (ARC)"),
+    ("canvas", 0, from_0, "side of the square in which grids move about; 0: they stay (ARC)"),
+    ("seed", 0, from_0, "the seed of all that is random"),
+    ("train_puzzles", None, whole, "train on so many of the puzzles, drawn at random"),
+    ("test_puzzles", None, whole, "test on the first so many"),
     ("data", None, str, "published files in place of the bundled puzzles: a path"),
 ]
+# What a run that goes on may have otherwise than before.
+MAY_CHANGE = "steps", "lr", "warmup", "decay", "puzzle_lr", "data", "test_puzzles"
 SMALL = {
     # HRM learned by heart what was in its slots, with batches of 16 and 16 steps a puzzle.
     ("hrm", "sudoku"): dict(N_sup=4, batch_size=32, steps=4000),
@@ -73,6 +107,9 @@ def recipe(model, task, scale):
     return values
 
 
+# ---- the command lines ---------------------------------------------------------------------------
+
+
 def parse(argv):
     """The settings, the run's folder and the checkpoint to go on from. Raises BadInput."""
     choice = cli.Parser(add_help=False)
@@ -99,20 +136,33 @@ def parse(argv):
         help="use torch.compile (on a GPU that can)")
     add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE)")
     s = parser.parse_args(argv)
+    if s.task == "arc" and (s.hints or s.hints_end):
+        raise BadInput("--hints: an ARC answer is a grid of its own, of which nothing is given")
     folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}")
     if checkpoint:
         if "slots" not in checkpoint or folder.is_file():
             raise BadInput(f"{folder}: not the folder of a run that can go on")
         if s.out:
             raise BadInput(f"--out {s.out}: a run goes on in its own folder, {folder}")
-        fixed = {name for name, *_ in SETTINGS} - {"steps", "data", "test_puzzles"}
-        for name in fixed | {"model", "task", "scale"}:
+        for name in {"model", "task", "scale", *(name for name, *_ in SETTINGS)} - {*MAY_CHANGE}:
             if vars(s)[name] != values[name]:
                 raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
+        if s.steps <= checkpoint["step"]:
+            raise BadInput(f"--steps {s.steps}: the run has made {checkpoint['step']} steps; with "
+                           "more it goes on, at the rate that the longer plan has there")
+        runs.refuse_lost_puzzles(s, checkpoint, folder)
     elif (folder / "checkpoint.pt").exists():
-        raise BadInput(f"{folder}: holds a run: --resume goes on with it, --out makes another")
+        raise BadInput(f"{folder}: holds a run: --resume goes on with it (with more --steps, if "
+                       "it has ended), --out makes another")
     del s.resume, s.out
     return s, folder, checkpoint
+
+
+def changes(s, checkpoint):
+    """What a run that goes on has otherwise than before: a list of texts."""
+    before = checkpoint["settings"]
+    return [f"{name} {vars(s)[name]} (it was {before[name]})" for name in MAY_CHANGE
+            if vars(s)[name] != before[name]]
 
 
 def parse_evaluation(argv):
@@ -120,23 +170,24 @@ def parse_evaluation(argv):
     parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.")
     add = parser.add_argument
     add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
-    add("--N_sup", type=cli.whole, help="refinement steps for each puzzle (16; on ARC the run's)")
-    add("--T_H", type=cli.whole, help="updates of the answer in a refinement step (the run's)")
-    add("--T_L", type=cli.whole, help="updates of the latent before each (the run's)")
-    add("--views", type=cli.whole, help="look at each puzzle through so many symmetries, and keep "
+    add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
+    add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
+    add("--T_L", type=whole, help="updates of the latent before each (the run's)")
+    add("--views", type=whole, help="look at each puzzle through so many symmetries, and keep "
         "the surest answer (1; on ARC all views are asked, and vote)")
-    add("--halt", type=cli.share, default=1.0, metavar="P",
+    add("--halt", type=share, default=1.0, metavar="P",
         help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
     add("--data", help="other puzzles: a folder, or a file")
-    add("--test_puzzles", type=cli.whole, help="only the first so many test puzzles")
-    add("--answers", type=cli.new_file, metavar="FILE", help="write the answers to a new file: "
+    add("--test_puzzles", type=whole, help="only the first so many test puzzles")
+    add("--answers", type=new_file, metavar="FILE", help="write the answers to a new file: "
         "csv, for ARC the JSON of the ARC Prize")
     add("--watch", action="store_true", help="show one test puzzle, drawn at random, being solved")
     add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
         "'#.SG' row by row; the name of an ARC task")
-    add("--svg", metavar="FILE", help="draw what is watched as a moving picture, too")
-    add("--seed", type=cli.from_0, help="of the random views, and of the puzzle that is watched")
-    add("--batch_size", type=cli.whole, default=500, help="puzzles at a time (500)")
+    add("--svg", type=new_file, metavar="FILE", help="draw what is watched as a moving "
+        "picture, too, in a new file")
+    add("--seed", type=from_0, help="of the random views, and of the puzzle that is watched")
+    add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
     add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
     add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "
         "GPU that has it, else float32)")

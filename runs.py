@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 import cli
 from arc import Arc
@@ -42,7 +43,7 @@ class Run:
         """Raises Failure, also where the weights are no longer finite."""
         if not all(part.isfinite().all() for part in self.model.parameters()):
             raise Failure(f"step {self.step}: the weights are no longer finite (a lower --lr may "
-                          f"help); what {path} holds is from before")
+                          f"help, also with --resume); what {path} holds is from before")
         state = {"settings": vars(self.settings), "step": self.step, "seconds": self.seconds,
                  "slots": self.slots, "model": self.model.state_dict(),
                  "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -166,16 +167,41 @@ def load_task(s, device):
         task = Arc(path, device, s.augmentations, s.canvas)
     else:
         task = TASKS[s.task](path, device, s.train_puzzles)
-    if task.note:
-        print(f"{path}: {task.note}")
+    task.path = path
     return task
+
+
+def tell_note(task):
+    """Print what was not taken as it stands in the task's files."""
+    if task.note:
+        print(f"{task.path}: {task.note}")
+
+
+def refuse_lost_puzzles(s, checkpoint, run):
+    """Raise BadInput if the puzzles are no longer where the run has found them."""
+    path = checkpoint["settings"]["data"]
+    if path and s.data == path and not os.path.exists(path):
+        raise BadInput(f"{path}: is not there; {run} was trained on it, and --data says where it "
+                       "is now")
+
+
+def cells_trained_on(weights, prefix_len):
+    """How many cells the puzzles had, or None: attention with rotary positions takes any."""
+    for name, tensor in weights.items():
+        if name.endswith(".mix.down.weight") or name == "embedding.positions":
+            return len(tensor) - prefix_len
 
 
 def restore(checkpoint, path, s, device):
     """The model of a checkpoint, with the moving average of its weights, and its task, for the
     settings s. `task.table` are the puzzle embeddings, or None. Raises BadInput."""
+    refuse_lost_puzzles(s, checkpoint, path)
     with blaming(path, "does not fit this model and these puzzles"):
         task = load_task(s, device)
+        cells = cells_trained_on(checkpoint["ema"], s.prefix_len) or task.seq_len
+        if cells != task.seq_len:
+            raise BadInput(f"{task.path}: its puzzles have {task.seq_len} cells, and {path} was "
+                           f"trained on puzzles of {cells}")
         model = build_model(s, task, device).requires_grad_(False)
         model.load_state_dict(checkpoint["ema"])
         if task.votes and s.puzzles != task.fingerprint():
@@ -184,13 +210,24 @@ def restore(checkpoint, path, s, device):
         task.table = None if table is None or not len(table) else table.to(device)
         if task.table is not None and table.shape != (max(1, task.num_puzzles), s.hidden_size):
             raise ValueError(f"{len(table)} puzzle embeddings where {task.num_puzzles} should be")
-        return model, task
+    tell_note(task)
+    return model, task
 
 
 def open_run(path, device="cpu"):
     """The model and the task of a run (its folder, or a checkpoint's file). Raises BadInput."""
     checkpoint = load_checkpoint(path)
     return restore(checkpoint, path, Namespace(**checkpoint["settings"]), torch.device(device))
+
+
+class Parallel(DistributedDataParallel):
+    """The model in one of several processes. It has the methods of the model inside."""
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
 
 
 def default_device():

@@ -76,6 +76,11 @@ def here(tmp_path_factory):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text("\n".join([lines[0], *lines[start : start + 7]]))
         call(f"{TRAIN['sudoku']} --steps 4 --out run")
+        call(f"{TRAIN['maze']} --steps 1 --out mazes")
+        Path("3x3.csv").write_text("question,answer\n" + "S G # #  ,SoG # #  \n" * 4)
+        checkpoint = torch.load(shutil.copytree("run", "moved") + "/checkpoint.pt")
+        checkpoint["settings"]["data"] = "gone"
+        torch.save(checkpoint, "moved/checkpoint.pt")
         yield
 
 
@@ -84,15 +89,16 @@ def here(tmp_path_factory):
     ("sudoku", QUESTION), ("maze", "SG" + ".." * 31), ("arc", "half_turn")])
 def test_train_evaluate_and_watch(here, model, task, own):
     out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small"
-    assert f"--resume {run}\n" in out and "\n3 test puzzles with" in out and "\ntest puzzle " in out
+    assert f"\nsaved in {run}\n" in out and "--resume" not in out  # it has ended
+    assert "\n3 test puzzles with" in out and "\ntest puzzle " in out
     log = r"step,exact_1,exact_2,exact_4,exact_8,exact_16,blanks 1(,\d\.\d+){6} 2(,\d\.\d+){6}"
     assert re.fullmatch(log, " ".join(log_of(run)))
     out = call(f"evaluate {run} --N_sup 5 --views 2 --halt 0.5")
     assert re.search(r"after refinement steps +1 +2 +4 +5\n", out) and "the surest view" in out
     assert ("the vote of the views: of " in out) == (task == "arc")
-    out = call(f"evaluate {run} --puzzle {own} --svg x.svg")
+    out = call(f"evaluate {run} --puzzle {own} --svg {model}-{task}.svg")
     assert re.search(r"your puzzle[^\0]*step 1: ", out)
-    assert Path("x.svg").read_text().startswith("<svg ")
+    assert Path(f"{model}-{task}.svg").read_text().startswith("<svg ")
     assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
     shutil.rmtree("runs")
 
@@ -169,7 +175,7 @@ def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, t
         process.send_signal(number)
         out, _ = process.communicate(timeout=100)
     assert process.returncode == 128 + number and 2 <= load(parts)["step"] < 40
-    assert out.endswith(f"saved in {parts}; to go on: python train.py --resume {parts}\n")
+    assert out.endswith(f"saved in {parts}\nto go on: python train.py --resume {parts}\n")
     call(f"{train_it} --out whole-{number}")
     shutil.copy(f"whole-{number}/log.csv", parts)  # rows of later steps are of no use
     call(f"train --resume {parts}")
@@ -203,6 +209,27 @@ def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here)
     err = call(f"{TRAIN['sudoku']} --steps 40 {rates} --out bad", code=1)
     found = int(re.search(r"step (\d+): the weights are no longer finite", err)[1])
     assert 0 < load("bad")["step"] == found - 2  # it saves every second step
+    assert "a lower --lr may help, also with --resume" in err
+
+
+def test_hints_are_given_in_training_alone_and_as_the_settings_say(here):
+    for name, hints in (("none", ""), ("fall", "--hints 1"), ("all", "--hints 1 --hints_end 1")):
+        call(f"{TRAIN['sudoku']} --steps 40 --N_sup 1 --batch_size 50 {hints} --out hints-{name}")
+    blanks = [(load(f"hints-{name}")["slots"]["inputs"] == 1).float().mean()  # in the last batch
+              for name in ("none", "fall", "all")]
+    assert blanks[2] < 0.7 * blanks[0] and abs(blanks[1] - blanks[0]) < 0.1
+    out = call("evaluate hints-all --watch --seed 1").split("step 1:")
+    assert out[0] == call("evaluate hints-none --watch --seed 1").split("step 1:")[0]
+
+
+def test_a_run_may_go_on_with_another_rate_and_says_so(here):
+    shutil.copytree("run", "slower")
+    out = call("train --resume slower --steps 6 --lr 0.001 --decay 0.5")
+    assert "goes on after step 4; steps 6 (it was 4); lr 0.001 (it was 0.004); decay 0.5" in out
+    slower = load("slower")
+    assert slower["step"] == 6 and slower["settings"]["lr"] == 0.001
+    (group,) = slower["optimizer"]["param_groups"]
+    assert group["lr"] == pytest.approx(0.001 * min(6 / 100, (1 / 6) / 0.5))
 
 
 def test_a_full_disk_is_told_in_one_line_and_leaves_the_old_checkpoint(here):
@@ -252,7 +279,7 @@ def test_rates_rise_and_fall_and_the_moving_average_starts_at_the_initial_weight
 
 
 TWO_PROCESSES = """
-import os, torch, torch.distributed as dist, train
+import os, torch, torch.distributed as dist, runs, train
 from arc import PuzzleEmbeddings
 from hrm import HRM
 dist.init_process_group("gloo")
@@ -263,7 +290,7 @@ batch = {name: torch.randint(1, 7, (4, 5)) for name in ("inputs", "labels")}
 batch["ids"] = torch.tensor([1, 2, 2, 1])
 half = {name: part[2 * dist.get_rank() :][:2] for name, part in batch.items()}
 tables = []
-for net, puzzles in ((train.Parallel(model, broadcast_buffers=False), half), (whole, batch)):
+for net, puzzles in ((runs.Parallel(model, broadcast_buffers=False), half), (whole, batch)):
     embeddings = PuzzleEmbeddings(3, 8, 0.1, "cpu")
     optimizer = torch.optim.SGD(net.parameters(), 1.0)
     slots = train.fresh_slots(net, puzzles)
@@ -315,8 +342,8 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_in_them_is_executed
             ("evaluate", "settings", [5, {}, good["settings"] | {"seed": "9"}], damaged),
             ("evaluate", "ema", [good["ema"] | {"z_H_init": torch.zeros(3)}, {}], misfit),
             ("evaluate", "puzzle_embeddings", [torch.zeros(4, 8)], misfit),
-            ("train --resume", "slots", [{}, good["slots"] | {"z_H": torch.zeros(2)}], misfit),
-            ("train --resume", "optimizer", [[1], {"state": {}, "param_groups": 3}], misfit)]:
+            ("train --steps 5 --resume", "slots", [{}, good["slots"] | {"z_H": torch.zeros(2)}], misfit),
+            ("train --steps 5 --resume", "optimizer", [[1], {"state": {}, "param_groups": 3}], misfit)]:
         for value in values:
             torch.save({**good, part: value}, "misfit/checkpoint.pt")
             assert complaint in call(f"{command} misfit", code=2)
@@ -348,12 +375,21 @@ def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     ("train --step 5", "unrecognized"), ("evaluate run --halt 2", "2 is not between 0 and 1"),
     ("train --hidden_size 30 --mixer attention", "30 does not"), ("train --positions x", "invalid"),
     ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
+    ("train --task arc --hints 0.5", "--hints: an ARC answer is a grid of its own"),
     ("train --task arc --train_puzzles 5", "--train_puzzles: ARC trains on all of its tasks"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
     ("train --out few/sudoku/test.csv/run", "Not a directory"), ("train --data no", "No such file"),
     ("train --resume nowhere", "No such file"), ("bench --data nowhere", "No such file"),
-    ("train --resume run --layers 3", "has 1"), ("train --resume run --data others/sudoku", "not"),
+    ("train --resume run --layers 3", "has 1"),
+    ("train --resume run --steps 5 --data others/sudoku", "others/sudoku: not what the run was"),
+    ("train --resume run", "--steps 4: the run has made 4 steps; with more it goes on, at the rate"),
+    ("train --resume run --steps 3", "--steps 3: the run has made 4 steps"),
     ("train --resume run --out b", "--out b: a run goes on in its own folder"),
+    ("evaluate run --svg no/x.svg", "'no/x.svg' is not a file in a folder that exists"),
+    ("evaluate run --svg few/sudoku/test.csv", "exists, and is left as it is"),
+    ("evaluate mazes --data 3x3.csv", "3x3.csv: its puzzles have 9 cells, and mazes was"),
+    ("evaluate moved", "gone: is not there; moved was trained on it, and --data says where"),
+    ("train --resume moved --steps 5", "gone: is not there; moved was trained on it"),
     ("train --resume run --model hrm", "--model hrm: the run has trm"),
     ("evaluate few/sudoku/train.csv", "train.csv: not a checkpoint of train.py"),
     ("evaluate run --answers no/a.csv", "not a file in a folder that exists"),
@@ -366,10 +402,45 @@ def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     assert {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()} == files
 
 
-def test_a_file_that_cannot_be_written_is_named(here):
-    for place, why in (("no/x", "No such file"), ("run", "not a file")):
-        err = call(f"evaluate run --watch --svg {place}", code=1)
-        assert f"{place} could not be written ({why}" in err
+def test_a_run_whose_puzzles_have_moved_is_told_where_they_are(here):
+    assert "exact accuracy" in call("evaluate moved --data few/sudoku")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_lines_that_are_overwritten_fit_the_terminal(here, columns):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = f"{TRAIN['sudoku']} --steps 400 --hidden_size 32 --out wide-{columns}"
+    with subprocess.Popen([sys.executable, HERE / "train.py", *command.split()[1:]],
+                          stdout=theirs, env={**os.environ, "COLUMNS": str(columns)}) as process:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # Linux says so when the other side has closed
+            while part := os.read(ours, 10_000):
+                written += part
+    os.close(ours)
+    assert process.returncode == 0
+    written = written.decode().replace("\r\n", "\n")
+    lines = [line for line in written.split("\r") if line and "\n" not in line]
+    assert any("of the slots right" in line for line in lines)
+    assert {len(line) for line in lines} == {columns - 1}
+
+
+def test_what_the_encoding_of_the_output_lacks_is_escaped(here):
+    shutil.copytree("few/sudoku", "数独")
+    shutil.copytree("run", "跑")
+    plain = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(HERE)}
+    for command in (f"{TRAIN['sudoku']} --data 数独 --steps 1 --out 行", "evaluate 跑",
+                    "evaluate 跑 --data 数独/train.csv"):
+        program, *arguments = command.split()
+        found = subprocess.run([sys.executable, HERE / f"{program}.py", *arguments], env=plain,
+                               capture_output=True)
+        assert found.returncode == 0 and not found.stderr, found.stderr.decode("cp1252")
+        assert b"test puzzles with" in found.stdout
+    found = subprocess.run([sys.executable, HERE / "evaluate.py", "没有"], env=plain,
+                           capture_output=True)
+    assert found.returncode == 2 and found.stderr.count(b"\n") == 1 and b"\\u6ca1" in found.stderr
 
 
 def test_the_papers_recipes_are_the_papers():
@@ -470,7 +541,7 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     few = "--data few/sudoku --test_puzzles 2 --N_sup 1"
     assert "exact accuracy" in call(f"evaluate public.pt {few}")
     assert "public.pt" in call("train --resume public.pt", code=2)
-    for rows, complaint in ((12, "Sudoku"), (6, "does not fit this model")):  # ARC's tokens, mazes'
+    for rows, complaint in ((12, "Sudoku"), (6, "public.pt")):  # ARC's tokens, mazes'
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)
         torch.save(theirs, "public.pt")
         assert complaint in call("evaluate public.pt", code=2)

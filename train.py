@@ -11,7 +11,6 @@ import time
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +20,7 @@ import recipes
 import runs
 from arc import PuzzleEmbeddings
 from cli import BadInput
+from data import give_hints
 from evaluate import all_right
 from puzzles import read
 
@@ -114,7 +114,7 @@ def exploration(size, N_sup, explore, device):
 
 def train(run, model, task, dtype, signals, log=None, path=None):
     """Train until the last step, or until there is a signal in `signals`. model: run.model, or its
-    DistributedDataParallel. log: a cli.Log; without one, evaluating and saving is left to another
+    runs.Parallel. log: a cli.Log; without one, evaluating and saving is left to another
     process. path: where to save. Raises Failure."""
     s, size = run.settings, len(run.slots["steps"])
     begin = time.time() - run.seconds
@@ -126,7 +126,9 @@ def train(run, model, task, dtype, signals, log=None, path=None):
         for group in run.optimizer.param_groups:
             group["lr"] = rate * s.lr
         N_sup = 1 if run.step < s.shallow else s.N_sup
-        run.slots = refill(run.slots, fresh_slots(run.model, task.batch(size), dtype))
+        hints = s.hints + (s.hints_end - s.hints) * run.step / s.steps
+        puzzles = give_hints(task.batch(size), hints) if hints else task.batch(size)
+        run.slots = refill(run.slots, fresh_slots(run.model, puzzles, dtype))
         min_steps = exploration(size, N_sup, s.explore, run.device)
         run.slots, loss, right = train_step(model, run.optimizer, run.slots, N_sup, min_steps,
                                             run.embeddings, rate * s.puzzle_lr)
@@ -160,16 +162,6 @@ def cost(s, task):
     return sum(part.numel() for part in model.parameters()), counter.get_total_flops()
 
 
-class Parallel(DistributedDataParallel):
-    """The model in one of several processes. It has the methods of the model inside."""
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("module"), name)
-
-
 def new_run(s, task, device, dtype, size):
     """A run that has not begun, with `size` slots. Raises BadInput."""
     torch.manual_seed(s.seed)
@@ -195,7 +187,7 @@ def main(argv=None):
         raise BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return one_of_several(s, task, device, dtype, folder, checkpoint)
-    introduce(s, task, device, dtype, folder)
+    introduce(s, task, device, dtype, folder, checkpoint)
     run = new_run(s, task, device, dtype, s.batch_size)
     if checkpoint:
         run.restore(checkpoint, folder / "checkpoint.pt")
@@ -204,8 +196,11 @@ def main(argv=None):
     log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, run.step, s.steps)
     with cli.noted_signals() as signals:
         train(run, run.model, task, dtype, signals, log, folder / "checkpoint.pt")
-    print(f"\nsaved in {folder}; to go on: python train.py --resume {shlex.quote(str(folder))}")
-    return 128 + signals[0] if signals else show_results(s, folder)
+    print(f"\nsaved in {folder}")
+    if not signals:
+        return show_results(s, folder)
+    print(f"to go on: python train.py --resume {shlex.quote(str(folder))}")
+    return 128 + signals[0]
 
 
 def one_of_several(s, task, device, dtype, folder, checkpoint):
@@ -225,10 +220,10 @@ def one_of_several(s, task, device, dtype, folder, checkpoint):
     runs.compile_if_asked(s.compile, run.model, device)
     log = None
     if rank == 0:
-        introduce(s, task, device, dtype, folder)
+        introduce(s, task, device, dtype, folder, checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, run.step, s.steps)
-    model = Parallel(run.model, broadcast_buffers=False)
+    model = runs.Parallel(run.model, broadcast_buffers=False)
     train(run, model, task, dtype, [], log, folder / "checkpoint.pt")
     dist.destroy_process_group()
     return show_results(s, folder) if rank == 0 else 0
@@ -240,8 +235,9 @@ def show_results(s, folder):
     return evaluate.main([str(folder), "--device", s.device, *flags])
 
 
-def introduce(s, task, device, dtype, folder):
+def introduce(s, task, device, dtype, folder, checkpoint):
     """Print what will be trained, on what, and where it is saved."""
+    runs.tell_note(task)
     parameters, operations = cost(s, task)
     names = "hidden_size", "layers", "mixer", "T_H", "T_L", "N_sup"
     sizes = ", ".join(f"{name} {vars(s)[name]}" for name in names)
@@ -251,6 +247,9 @@ def introduce(s, task, device, dtype, folder):
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; {device}, "
           f"{torch.get_num_threads()} threads, {str(dtype).split('.')[-1]}; the run's folder is "
           f"{folder}", flush=True)
+    if checkpoint:
+        print(f"the run goes on after step {checkpoint['step']}", *recipes.changes(s, checkpoint),
+              sep="; ")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,15 @@ def maze_wrong(inputs, answer, labels=None):
     return overwritten | (np.isin(answer, [START, PATH]) & ~solved)
 
 
+def own_solution(task, inputs, answer, labels=None):
+    """An answer that differs from the file's solution and breaks no rule, or else None: a maze may
+    have several shortest paths."""
+    if labels is None or not task.wrong(inputs, answer, labels).any():
+        return None
+    by_the_rules = task.wrong(inputs, answer)
+    return None if by_the_rules is None or by_the_rules.any() else answer
+
+
 # ---- the frames of both kinds of picture ---------------------------------------------------------
 class Frame(NamedTuple):
     """One picture: the puzzle, or the answer after a refinement step."""
@@ -73,7 +82,11 @@ class Frame(NamedTuple):
 
 def all_frames(task, inputs, answers, sure, labels=None):
     """A list: the puzzle's frame, then one for each answer that differs from the frame before. The
-    arguments are those of `story`."""
+    arguments are those of `story`. Where the last answer is another solution than the file's, what
+    agrees with it is not wrong."""
+    another = own_solution(task, inputs, answers[-1], labels)
+    if another is not None:
+        labels = another
     shown = task.tidy(inputs)
     none = np.zeros(len(shown), bool)  # no cell
     given = np.array([task.symbols[token] != "" and not task.separate for token in shown])
@@ -89,6 +102,8 @@ def all_frames(task, inputs, answers, sure, labels=None):
         title = f"step {i + 1}: {100 * sure[i]:.0f}% sure"
         frames.append(Frame(i + 1, title, sure[i], shown, given, new,
                             wrong=none if wrong is None else wrong))
+    if another is not None:
+        frames[-1] = frames[-1]._replace(title=f"{frames[-1].title}, another solution")
     return frames
 
 
@@ -175,6 +190,8 @@ def story(title, task, inputs, answers, sure, labels=None):
     verdict, rules = "no solution known", ""
     if wrong is not None:
         verdict = "not solved" if wrong.any() else "solved"
+        if own_solution(task, inputs, answers[-1], labels) is not None:
+            verdict = "solved: another solution than the file's"
         rules = BY_RULES if labels is None else ""
     return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(columns)}\n"
             f"{verdict}; no cell changed after step {frames[-1].step} of {len(answers)}")

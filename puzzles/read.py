@@ -31,10 +31,13 @@ def read_text(path):
 
 def refuse(wrong, path, why):
     """Raise BadInput for the first wrong puzzle of a file, or of a folder of arrays. wrong: (N,)
-    bool, for each puzzle; in a csv file the first one stands in line 2."""
+    bool, for each puzzle."""
     if wrong.any():
         number = int(wrong.argmax())
-        where = f"puzzle {number + 1}" if path.is_dir() else f"line {number + 2}"
+        where = f"puzzle {number + 1}"
+        if not path.is_dir():
+            header = read_text(path).splitlines()[0].split(",")
+            where = f"line {number + 1 + has_names(header)}"
         raise BadInput(f"{path}, {where}: {why}")
 
 
@@ -44,6 +47,26 @@ COLUMNS = {"question": "question", "puzzle": "question", "quizzes": "question",
            "answer": "answer", "solution": "answer", "solutions": "answer"}
 
 
+def has_names(fields):
+    """Whether these are the names of columns, as in a csv file's first line; or else a puzzle."""
+    return any(field.strip().lower() in COLUMNS for field in fields)
+
+
+def columns_of(first, known):
+    """{"question": the place of its column, and where there are answers "answer": that of theirs}.
+    first: the fields of the first line: names, or of a list without a header the first puzzle."""
+    columns = {}
+    if has_names(first):
+        for place, field in enumerate(first):
+            columns.setdefault(COLUMNS.get(field.strip().lower()), place)
+        columns.pop(None, None)
+    elif first and len(first[0]) > 1 and known.issuperset(first[0]):
+        columns["question"] = 0
+        if len(first) > 1 and len(first[1]) == len(first[0]) and known.issuperset(first[1]):
+            columns["answer"] = 1
+    return columns
+
+
 def missing(name, path):
     """The error for a csv file whose header lacks the column of questions, or of answers."""
     known = " or ".join(f"'{column}'" for column, holds in COLUMNS.items() if holds == name)
@@ -51,35 +74,36 @@ def missing(name, path):
 
 
 def read_csv(path, length, numbers):
-    """A csv file -> its questions and its answers, two (N, length) uint8 arrays; the second is None
-    where no column holds answers. Any other columns may stand beside these two. length: how many
-    characters a puzzle has, None for as many as the first one. numbers: {character: its number in
-    the arrays}, for all ASCII characters that may occur."""
+    """A csv file, or a list of puzzles without a header -> its questions and its answers, two
+    (N, length) uint8 arrays; the second is None where no column holds answers. Any other columns
+    may stand beside these two. length: how many characters a puzzle has, None for as many as the
+    first one. numbers: {character: its number in the arrays}, for all ASCII characters that may
+    occur."""
     reader = csv.reader(read_text(path).rstrip("\r\n").splitlines())
-    known = set(numbers)
+    rows = []  # (the number of the line, its fields)
     try:
-        header = next(reader, [])
-        columns = {}
-        for place, field in enumerate(header):
-            columns.setdefault(COLUMNS.get(field.strip().lower()), place)
-        if "question" not in columns:
-            raise missing("question", path)
-        texts = {name: [] for name in ("question", "answer") if name in columns}
         for fields in reader:
-            here = f"{path}, line {reader.line_num}"
-            if len(fields) != len(header):
-                raise BadInput(f"{here}: {len(fields)} fields where the header has {len(header)}")
-            for name, found in texts.items():
-                text = fields[columns[name]]
-                if not text:
-                    raise BadInput(f"{here}: the {name} is empty")
-                length = length or len(text)
-                if len(text) != length or not known.issuperset(text):
-                    raise BadInput(f"{here}: the {name} is not {length} of the characters "
-                                   f"'{''.join(numbers)}'")
-                found.append(text)
+            rows.append((reader.line_num, fields))
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
+    known, first = set(numbers), rows[0][1] if rows else []
+    columns = columns_of(first, known)
+    if "question" not in columns:
+        raise missing("question", path)
+    texts = {name: [] for name in columns}
+    for line, fields in rows[has_names(first) :]:
+        if len(fields) != len(first):
+            raise BadInput(f"{path}, line {line}: {len(fields)} fields where line 1 has "
+                           f"{len(first)}")
+        for name, found in texts.items():
+            text = fields[columns[name]]
+            if not text:
+                raise BadInput(f"{path}, line {line}: the {name} is empty")
+            length = length or len(text)
+            if len(text) != length or not known.issuperset(text):
+                raise BadInput(f"{path}, line {line}: the {name} is not {length} of the "
+                               f"characters '{''.join(numbers)}'")
+            found.append(text)
     if not texts["question"]:
         raise BadInput(f"{path}: no puzzle in it")
     arrays = {name: to_numbers(found, numbers) for name, found in texts.items()}
@@ -400,9 +424,9 @@ def pairs_of(task, where):
 def grid_of(value, where):
     """A JSON grid -> 2-D uint8 array of colours."""
     grid = np.array(value, object)  # with rows of unequal length it has one axis
-    fits = grid.ndim == 2 and 1 <= min(grid.shape) and max(grid.shape) <= 30
+    fits = grid.ndim == 2 and grid.size > 0
     if not fits or any(type(colour) is not int or not 0 <= colour <= 9 for colour in grid.flat):
-        raise BadInput(f"{where} is not a grid of 1x1 to 30x30 colours from 0 to 9")
+        raise BadInput(f"{where} is not a grid of colours from 0 to 9")
     return grid.astype(np.uint8)
 
 

@@ -2,6 +2,7 @@
 more the digits of a Sudoku; a maze has the tokens of puzzles/read.py."""
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -184,6 +185,15 @@ def test_a_story_ends_with_a_verdict():
     assert draw.story(*TOLD).endswith("\nsolved; no cell changed after step 3 of 3")
     early = draw.story(title, task, inputs, answers[:2], sure, labels)
     assert early.endswith("\nnot solved; no cell changed after step 1 of 2")
+    maze = tokens(MAZE, "S   /    /   #/#  G")
+    file_says, another = (tokens(MAZE, text) for text in (
+        "So  / o  / oo#/# oG", "S   /oo  / oo#/# oG"))
+    told = "", MAZE, maze, np.stack([file_says, another]), [0.5, 1.0], file_says
+    # the last answer is as short a path: it is right, and so is what agrees with it before
+    assert "solved: another solution than the file's; no cell changed" in draw.story(*told)
+    assert not any(frame.wrong[another == file_says].any() for frame in draw.all_frames(*told[1:]))
+    assert "step 2: 100% sure, another solution" in draw.animation(*told)
+    assert "another" not in draw.story(*TOLD)
     unknown = draw.story(title, task, inputs, answers, sure)
     assert unknown.endswith("\nno solution known; no cell changed after step 3 of 3")
 
@@ -424,6 +434,19 @@ def test_strong_lines_stand_around_boxes_or_around_a_grid_without_boxes():
 
 
 # ---- show ----------------------------------------------------------------------------------------
+
+PICTURES = [path for folder in ("puzzles/trained", "experiments")
+            for path in (Path(draw.__file__).parents[1] / folder).glob("*.svg")]
+
+
+@pytest.mark.parametrize("picture", [
+    *(pytest.param(path.read_text(), id=path.name) for path in PICTURES),
+    *(pytest.param(draw.animation(*told), id=told[0]) for told in EVERY_KIND)])
+def test_pictures_are_well_formed_and_need_no_css_for_their_colours(picture):
+    fills = [element.get("fill", "") for element in ElementTree.fromstring(picture).iter()]
+    assert any(fills) and not any("var(" in fill for fill in fills)
+    assert "var(" not in picture
+
 
 def test_show_prints_the_story_and_writes_the_svg_file(tmp_path, capsys):
     draw.show(*TOLD)

@@ -11,7 +11,7 @@ import torch
 
 from arc import Arc, crop, distinct_views, on_canvas, ranked_by_votes, turn
 from cli import BadInput
-from data import CsvTask, Maze, Sudoku
+from data import CsvTask, Maze, Sudoku, give_hints
 from puzzles import read
 from puzzles.make.sudoku import fingerprint
 
@@ -87,6 +87,24 @@ def test_a_batch_of_sudokus_is_drawn_from_the_training_puzzles_alone():
     assert ((question == 0) | (question == answer)).all()
     unchanged = {row.tobytes() for row in digits(SUDOKU.splits["train"]["labels"])}
     assert not unchanged & {row.tobytes() for row in answer}  # each is seen through a symmetry
+
+
+@pytest.mark.parametrize("task", [SUDOKU, MAZE])
+def test_hints_are_of_the_solution_and_from_none_of_it_to_all(task):
+    torch.manual_seed(0)
+    puzzles = task.batch(1000)
+    inputs, labels = puzzles["inputs"], puzzles["labels"]
+    before, open_cells = inputs.clone(), inputs != labels
+    for share in (0.0, 0.3, 1.0):
+        found = give_hints(puzzles, share)
+        given = found["inputs"] != before
+        assert (found["inputs"] == labels)[given].all() and (found["labels"] == labels).all()
+        filled = given.sum(1) / open_cells.sum(1)  # of the cells to be filled in
+        assert abs(filled.mean() - share / 2) < 0.03
+        assert share < 1 or filled.min() < 0.1 and filled.max() > 0.9
+        assert (inputs == before).all()  # the puzzles are left as they are
+    unknown = give_hints({"inputs": inputs, "labels": torch.zeros_like(labels)}, 1.0)
+    assert (unknown["inputs"] == inputs).all()
 
 
 def test_a_batch_of_mazes_shows_training_puzzles_in_all_symmetries_of_the_square():
@@ -401,6 +419,17 @@ def test_a_typed_arc_task_is_the_first_test_of_an_evaluation_task():
     for name in ("nothing", "mirror_left_right"):  # a training task
         with pytest.raises(BadInput, match=f"^--puzzle {name}: no evaluation task has this name"):
             ARC.typed(name)
+    with pytest.raises(BadInput, match="the nearest are half_turn, "):
+        ARC.typed("halfturn")
+
+
+def test_arc_with_longer_grids_has_a_larger_canvas_and_says_so(tmp_path):
+    for colour, name in enumerate(("training", "evaluation")):
+        pair = {"input": [[colour] * 32], "output": [[2] * 32]}  # a single line, as in 1D-ARC
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "long.json").write_text(json.dumps({"train": [pair], "test": [pair]}))
+    found = Arc(tmp_path, augmentations=1)
+    assert found.seq_len == 32 * 32 and "a puzzle takes 1,024 positions" in found.note
 
 
 def test_arc_needs_a_training_task_whose_test_has_its_output(tmp_path):
