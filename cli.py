@@ -111,10 +111,9 @@ def noted_signals():
 
 
 def overwrite(line, last=False):
-    """On a terminal, write a line in place of the one before; the last one stays. It is cut to the
-    terminal's width less one, since a longer one would leave a copy of itself behind."""
+    """On a terminal, write a line in place of the one before; the last one stays."""
     if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 1
+        width = shutil.get_terminal_size().columns - 1  # a longer line would leave a copy behind
         print("\r" + line[:width].ljust(width), end="\n" if last else "\r", flush=True)
 
 
@@ -129,20 +128,21 @@ class Log:
 
     def __init__(self, path, shown_steps, step, steps):
         """step: where the run goes on, which has no use for later rows; steps: where it ends."""
-        self.path, self.first, self.steps = path, step, steps
+        self.path, self.first, self.steps = path, step + 1, steps
         names = [f"exact_{n}" for n in shown_steps]
         self.lines = [",".join(["step", "seconds", "loss", *names, "blanks"])]
         if step and path.exists():
             self.lines += [line for line in path.read_text().splitlines()[1:]
                            if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
-        self.begun = self.told = time.time()
         print("                        | exact after refinement steps             | blanks\n"
               f"  step    time     loss | {''.join(f'{n:8d}' for n in shown_steps)} |  right")
 
     def live(self, step, loss, right, batch_size):
         """loss: a tensor; right: (B,). Reading them makes a GPU wait: only where they are shown."""
         now = time.time()
-        if now - self.told > 1 and sys.stdout.isatty():
+        if step == self.first:  # this step may have compiled for minutes: the speed leaves it out
+            self.begun = self.told = now
+        elif now - self.told > 1 and sys.stdout.isatty():
             speed, self.told = (step - self.first) / (now - self.begun), now
             left = timedelta(seconds=int((self.steps - step) / speed))
             overwrite(f"{step:6d} loss {loss:.3f} | {100 * right.float().mean():.0f}% of the slots "

@@ -2,19 +2,24 @@
 written plainly. The command lines are tested in test_commands.py, the puzzles in puzzles/."""
 import itertools
 import math
+import os
 import re
 from pathlib import Path
 
 import pytest
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests, and programs that they start, use no GPU
+
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import evaluate
 import train
 from arc import PuzzleEmbeddings
 from hrm import HRM
-from trm import TRM, truncated_normal
+from trm import TRM, Block, truncated_normal
 
 HERE = Path(__file__).parent
 KINDS = {"hrm": (HRM, "attention"), "hrm-mlp": (HRM, "mlp"),
@@ -369,6 +374,26 @@ def test_logits_and_carry_agree_with_the_plain_rewriting(kind, prefix, positions
         *plain, logits, halt_logits = plain_step(w, plain, inputs, embedding.double())
         assert close((*carry, *heads), (*plain, logits, halt_logits))
     assert model(model.initial_carry(3, torch.bfloat16), inputs)[1].dtype == torch.bfloat16
+
+
+class Calls(TorchDispatchMode):
+    """Inside, the names of torch's operations that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def test_the_mlp_mixer_makes_no_batched_matmul_in_bfloat16():
+    block, h = Block(16, 2, 4, "mlp", "rotary", length=5), torch.randn(3, 5, 16).bfloat16()
+    with Calls() as calls:
+        block(h)
+    assert calls.names.count("mm") == 4 and "bmm" not in calls.names
 
 
 # ---- evaluation ----------------------------------------------------------------------------------

@@ -250,6 +250,9 @@ def introduce(s, task, device, dtype, folder, checkpoint):
     if checkpoint:
         print(f"the run goes on after step {checkpoint['step']}", *recipes.changes(s, checkpoint),
               sep="; ")
+    if device.type == "cuda":
+        size = s.batch_size // int(os.environ.get("WORLD_SIZE", 1))
+        runs.warn_of_memory(s, task, size, dtype, device)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,8 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(truncated_normal((fan_out, fan_in), fan_in**-0.5))
 
     def forward(self, x):
-        return F.linear(x, self.weight.to(x.dtype))
+        flat = x.flatten(0, -2)  # else a transposed x may become a batched matmul, far slower
+        return F.linear(flat, self.weight.to(x.dtype)).unflatten(0, x.shape[:-1])
 
 
 def rms_norm(h):
@@ -210,7 +211,6 @@ def halting_head(hidden_size, logits):
 
 
 def truncated_normal(shape, std):
-    """Normal draws cut at 2 sigma, sigma enlarged so that `std` remains after the cut: as in
-    jax and flax, and in both public codes. torch's trunc_normal_ alone leaves a smaller std."""
-    sigma = std / 0.87962566103423978  # the std of a standard normal cut at -2 and 2
+    """Normal draws cut at 2 sigma, of this std after the cut: as in jax and both public codes."""
+    sigma = std / 0.87962566103423978  # the std of a standard normal so cut; torch ignores this
     return nn.init.trunc_normal_(torch.empty(shape), std=sigma, a=-2 * sigma, b=2 * sigma)
