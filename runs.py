@@ -252,13 +252,25 @@ def compile_if_asked(asked, model, device):
     cuda = device.type == "cuda"
     if asked is None:
         asked = cuda and find_spec("triton") and torch.cuda.get_device_capability(device) >= (7, 0)
-    if asked:
+    if asked and compiler_works(device):
         print("compiling: the first step takes a minute or two", flush=True)
         if cuda:
             torch.set_float32_matmul_precision("high")
         # 81 cells and a prefix of 16 are 97 positions. A GPU's fast matmuls need rows of a multiple
         # of 8 numbers, and torch does not always find that padding them pays.
         model.compile(options={"force_shape_pad": cuda})
+
+
+def compiler_works(device):
+    """Try torch.compile with something small. Where it fails, for want of a C++ compiler or of
+    triton, a line says so."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
+        return True
+    except Exception as error:  # of many kinds, also from the compiler itself
+        why = str(error).strip().splitlines()[0]
+        print(f"torch.compile does not work here, and training goes on without ({why[:200]})")
+        return False
 
 
 def kept_for_backward(s, task, size, dtype):

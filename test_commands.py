@@ -497,6 +497,17 @@ def test_a_step_compiles_without_a_graph_break(here, model):
     train.train(run, run.model, task, torch.float32, [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="CXX is no variable of Windows' compiler")
+def test_training_goes_on_without_a_compiler_and_says_so(here):
+    none = {**os.environ, "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": os.path.abspath("none")}
+    arguments = f"{TRAIN['sudoku']} --compile --steps 1 --out without".split()[1:]
+    found = subprocess.run([sys.executable, HERE / "train.py", *arguments], env=none, text=True,
+                           capture_output=True)
+    assert found.returncode == 0, found.stderr
+    assert "\ntorch.compile does not work here, and training goes on without (" in found.stdout
+    assert load("without")["step"] == 1 and "compiling:" not in found.stdout
+
+
 class OnMeta(TorchDispatchMode):
     """Inside, no operation of torch may take or make a tensor that is not on the device meta."""
 

@@ -1,0 +1,87 @@
+"""Pictures of what was measured: `python -m experiments.plot` draws claims.svg and calls.svg here,
+and `python -m experiments.plot RUN` draws RUN/curve.svg, the learning curve of a run, anew.
+
+Each picture is plain SVG. Its light colours are attributes, which any program shows. On a dark page
+a browser takes dark ones, as in puzzles/draw.py.
+"""
+import csv
+import sys
+from pathlib import Path
+
+import cli
+from puzzles.draw import INK, LINE, NEW, learning_curve, svg_page, svg_text
+
+HERE = Path(__file__).parent
+# The six claims of README: what results.csv calls the runs, and what the picture calls them.
+CLAIMS = [
+    ("reference", "the reference: four refinement steps"),
+    ("one step", "1. one refinement step"),
+    ("two nets", "3. two nets in place of one"),
+    ("one-step gradient", "4. gradient through the last call of each net"),
+    ("all recursions", "4. gradient through all recursions of a step"),
+    ("no carry", "5. no carry from step to step"),
+    ("one state", "6. one state in place of two"),
+]
+
+
+def runs_of(rows, claim):
+    """The exact accuracy of each run of a claim, in percent, after the last step trained with."""
+    column = "exact_1" if claim == "one step" else "exact_4"
+    return [float(row[column]) for row in rows if row["claim"] == claim]
+
+
+def claims_picture(rows):
+    """A bar for the mean of each claim's runs, and a dot for each run. rows: those of results.csv,
+    dicts. Returns the text of an SVG picture."""
+    left, high, wide = 330, 34, 300  # pixels: room for the words, a row's height, 100 percent
+    parts = []
+    for percent in (0, 50, 100):
+        x = left + wide * percent / 100
+        parts.append(f'<path d="M{x} 20v{high * len(CLAIMS)}" stroke="{LINE}"/>')
+        parts.append(svg_text(x, 14, f"{percent}%", "middle"))
+    for i, (claim, words) in enumerate(CLAIMS):
+        exact = runs_of(rows, claim)
+        mean, y = sum(exact) / len(exact), 20 + high * i
+        parts.append(svg_text(left - 10, y + 22, words, "end"))
+        parts.append(f'<rect x="{left}" y="{y + 7}" width="{wide * mean / 100:.1f}" height="20" '
+                     f'fill="{NEW}" fill-opacity="0.45"/>')
+        for share in exact:
+            parts.append(f'<circle cx="{left + wide * share / 100:.1f}" cy="{y + 17}" r="4" '
+                         f'fill="{INK}"/>')
+        parts.append(svg_text(left + wide + 12, y + 22, f"{mean:.0f}%"))
+    return svg_page("Six claims, measured", left + wide + 60, 30 + high * len(CLAIMS), parts)
+
+
+def calls_picture():
+    """The calls of one refinement step as boxes, those with the gradient filled."""
+    models = [("HRM, T_H 2, T_L 2", "LLHLLH", 4), ("TRM, T_H 2, T_L 2", "LLHLLH", 3),
+              ("TRM, T_H 3, T_L 6 (the paper)", "LLLLLLH" * 3, 14)]
+    parts = []
+    for i, (name, calls, first) in enumerate(models):  # the first call with the gradient
+        y = 30 + 62 * i
+        parts.append(svg_text(0, y - 8, name))
+        for j, call in enumerate(calls):
+            x, fill = 30 * j, f'fill="{NEW}" fill-opacity="0.45"' if j >= first else 'fill="none"'
+            parts.append(f'<rect x="{x + 1}" y="{y}" width="26" height="26" {fill} '
+                         f'stroke="{INK}"/>')
+            parts.append(svg_text(x + 14, y + 18, call, "middle"))
+    return svg_page("The calls of a refinement step", 640, 30 + 62 * len(models), parts)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    if argv:
+        (folder,) = map(Path, argv)
+        pictures = {folder / "curve.svg": learning_curve((folder / "log.csv").read_text())}
+    else:
+        with open(HERE / "results.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        pictures = {HERE / "claims.svg": claims_picture(rows), HERE / "calls.svg": calls_picture()}
+    for path, text in pictures.items():
+        cli.write_atomically(path, text.encode())
+        print(f"drawn: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.in_one_line(main))
