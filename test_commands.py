@@ -15,6 +15,7 @@ import threading
 import time
 from argparse import Namespace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -94,6 +95,8 @@ def test_train_evaluate_and_watch(here, model, task, own):
     out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small"
     assert f"\nsaved in {run}\n" in out and "--resume" not in out  # it has ended
     assert "\n3 test puzzles with" in out and "\ntest puzzle " in out
+    curve = ElementTree.parse(Path(run, "curve.svg")).getroot()
+    assert len(curve.findall("{*}polyline")) == 5  # after 1, 2, 4, 8 and 16 refinement steps
     log = r"step,exact_1,exact_2,exact_4,exact_8,exact_16,blanks 1(,\d\.\d+){6} 2(,\d\.\d+){6}"
     assert re.fullmatch(log, " ".join(log_of(run)))
     out = call(f"evaluate {run} --N_sup 5 --views 2 --halt 0.5")

@@ -1,15 +1,14 @@
-"""Pictures of what was measured: `python -m experiments.plot` draws claims.svg and calls.svg here,
-and `python -m experiments.plot RUN` draws RUN/curve.svg, the learning curve of a run, anew.
+"""Pictures of what was measured: `python -m experiments.plot` draws claims.svg and calls.svg here.
+The learning curve of a run, curve.svg in its folder, is drawn by train.py.
 
 Each picture is plain SVG. Its light colours are attributes, which any program shows. On a dark page
 a browser takes dark ones, as in puzzles/draw.py.
 """
 import csv
-import sys
 from pathlib import Path
 
 import cli
-from puzzles.draw import INK, LINE, NEW, learning_curve, svg_page, svg_text
+from puzzles.draw import INK, LINE, NEW, svg_page, svg_text
 
 HERE = Path(__file__).parent
 # The six claims of README: what results.csv calls the runs, and what the picture calls them.
@@ -68,20 +67,13 @@ def calls_picture():
     return svg_page("The calls of a refinement step", 640, 30 + 62 * len(models), parts)
 
 
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    if argv:
-        (folder,) = map(Path, argv)
-        pictures = {folder / "curve.svg": learning_curve((folder / "log.csv").read_text())}
-    else:
-        with open(HERE / "results.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        pictures = {HERE / "claims.svg": claims_picture(rows), HERE / "calls.svg": calls_picture()}
-    for path, text in pictures.items():
-        cli.write_atomically(path, text.encode())
-        print(f"drawn: {path}")
-    return 0
+def main():
+    with open(HERE / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture())):
+        cli.write_atomically(HERE / f"{name}.svg", picture.encode())
+        print(f"drawn: {HERE / name}.svg")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.in_one_line(main))
+    main()

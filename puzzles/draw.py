@@ -337,6 +337,12 @@ def svg_page(title, width, height, parts):
             f'<rect x="-10" y="-10" {size} fill="{PAPER}"/>{"".join(parts)}</svg>\n')
 
 
+def save_curve(path):
+    """Draw the learning curve of a run's log.csv, as curve.svg beside it. Raises cli.Failure."""
+    picture = learning_curve(Path(path).read_text())
+    write_atomically(Path(path).with_name("curve.svg"), picture.encode())
+
+
 def learning_curve(log):
     """The exact accuracy on validation puzzles while a net was trained, a line for each number of
     refinement steps, as the text of an SVG picture. log: the text of a run's log.csv."""
