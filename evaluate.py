@@ -210,8 +210,6 @@ def watch(model, task, puzzles, index, title, args, dtype):
 
 def main(argv=None):
     args = recipes.parse_evaluation(argv)
-    if args.answers and (args.watch or args.puzzle is not None):
-        raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
     checkpoint, device = load_checkpoint(args.run), pick_device(args.device)
     s = Namespace(**checkpoint["settings"])
     if args.data:

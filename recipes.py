@@ -191,4 +191,7 @@ def parse_evaluation(argv):
     add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
     add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "
         "GPU that has it, else float32)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.answers and (args.watch or args.puzzle is not None):
+        raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
+    return args
