@@ -11,6 +11,73 @@ import cli
 import runs
 from cli import BadInput
 
+# ---- the recipes ---------------------------------------------------------------------------------
+
+# The small recipe, minutes on a laptop: name, value, what is allowed, what it is.
+SETTINGS = [
+    ("hidden_size", 64, "whole", "channels of each position"),
+    ("num_heads", 4, "whole", "heads of attention, which share the channels"),
+    ("layers", 1, "whole", "layers of a net; HRM has two nets"),
+    ("mixer", "mlp", ("attention", "mlp"), "what mixes the positions"),
+    ("positions", "learned", ("rotary", "learned"), "how attention tells the positions apart"),
+    ("prefix_len", 0, "from_0", "positions before the cells"),
+    ("T_H", 2, "whole", "updates of the answer z_H in a refinement step"),
+    ("T_L", 2, "whole", "updates of the thoughts z_L before each update of the answer"),
+    ("N_sup", 4, "whole", "refinement steps that a puzzle gets, at most"),
+    ("shallow", 0, "from_0", "an N_sup of 1 for so many training steps at the start"),
+    ("batch_size", 16, "whole", "puzzles in a batch: the slots"),
+    ("steps", 8000, "whole", "training steps"),
+    ("lr", 4e-3, "positive", "learning rate of AdamW"),
+    ("warmup", 100, "whole", "training steps over which the rates rise"),
+    ("decay", 1.0, "share", "the last share of the training, over which the rates fall to 0"),
+    ("weight_decay", 0.1, "positive", "weight decay of AdamW"),
+    ("ema", 0.999, "share", "how much of itself the weights' moving average keeps in a step"),
+    ("explore", 0.5, "share", "the share of puzzles that may not halt before a random step"),
+    ("hints", 0.0, "share", "the share of puzzles that get hints, at the start (not ARC)"),
+    ("hints_end", 0.0, "share", "the share of puzzles that get hints, at the end"),
+    ("puzzle_lr", 0.1, "positive", "learning rate of the puzzle embeddings (ARC)"),
+    ("puzzle_decay", 0.1, "positive", "weight decay of the puzzle embeddings (ARC)"),
+    ("augmentations", 8, "whole", "views of a task, each with a puzzle embedding (ARC)"),
+    ("canvas", 0, "from_0", "side of the square in which grids move about; 0: they stay (ARC)"),
+    ("seed", 0, "from_0", "the seed of all that is random"),
+    ("train_puzzles", None, "whole", "train on so many of the puzzles, drawn at random"),
+    ("test_puzzles", None, "whole", "test on the first so many"),
+    ("data", None, "text", "published files in place of the bundled puzzles: a path"),
+]
+# What a run that goes on may have otherwise than before.
+MAY_CHANGE = "steps", "lr", "warmup", "decay", "puzzle_lr", "data", "test_puzzles"
+# What the small recipes have otherwise. With 4 refinement steps some of TRM's nets spoil, in later
+# steps, the Sudokus that they had right; with 16 HRM learns slowly, since it seldom halts.
+SMALL = {
+    ("trm", "sudoku"): dict(N_sup=16, steps=6000, ema=0.98),
+    "maze": dict(steps=12_000),
+    # On ARC a single refinement step of two calls learned fastest of what was tried.
+    "arc": dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
+                steps=20_000, ema=0.98),
+}
+# The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
+# 50,000; both for 100,000 rounds of ARC, rounded here.
+PAPER = dict(hidden_size=512, num_heads=8, layers=4, mixer="attention", positions="rotary",
+             prefix_len=1, N_sup=16, batch_size=768, steps=26_041, lr=1e-4, warmup=2000, decay=0.0,
+             weight_decay=1.0, ema=0.0, explore=0.1, puzzle_lr=1e-2, augmentations=1000, canvas=30)
+PAPER_TRM = dict(layers=2, prefix_len=16, T_H=3, T_L=4, steps=65_104, ema=0.999)
+
+
+def recipe(model, task, scale):
+    """{setting: value}"""
+    values = {name: value for name, value, *_ in SETTINGS}
+    if scale == "small":
+        return values | SMALL.get(task, {}) | SMALL.get((model, task), {})
+    values |= PAPER
+    if model == "trm":
+        values |= PAPER_TRM
+        if task == "sudoku":
+            values |= dict(mixer="mlp", T_L=6)
+    if task == "arc":
+        values |= dict(weight_decay=0.1, steps=500_000)
+    return values
+
+
 # ---- what a flag may be --------------------------------------------------------------------------
 
 
@@ -25,8 +92,8 @@ def between(kind, low, high):
     return number
 
 
-whole, from_0 = between(int, 1, 10**9), between(int, 0, 2**63 - 1)
-positive, share = between(float, 0, 10**9), between(float, 0, 1)
+KINDS = {"whole": between(int, 1, 10**9), "from_0": between(int, 0, 2**63 - 1),
+         "positive": between(float, 0, 10**9), "share": between(float, 0, 1), "text": str}
 
 
 def new_file(path):
@@ -36,75 +103,6 @@ def new_file(path):
     if not os.path.basename(path) or not os.path.isdir(os.path.dirname(path) or "."):
         raise ArgumentTypeError(f"{path!r} is not a file in a folder that exists")
     return path
-
-
-# ---- the recipes ---------------------------------------------------------------------------------
-
-# The small recipe, minutes on a laptop: name, value, what is allowed, what it is.
-SETTINGS = [
-    ("hidden_size", 64, whole, "channels of each position"),
-    ("num_heads", 4, whole, "heads of attention, which share the channels"),
-    ("layers", 1, whole, "layers of a net; HRM has two nets"),
-    ("mixer", "mlp", ("attention", "mlp"), "what mixes the positions"),
-    ("positions", "learned", ("rotary", "learned"), "how attention tells the positions apart"),
-    ("prefix_len", 0, from_0, "positions before the cells"),
-    ("T_H", 2, whole, "updates of the answer in a refinement step"),
-    ("T_L", 2, whole, "updates of the latent before each update of the answer"),
-    ("N_sup", 16, whole, "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, from_0, "an N_sup of 1 for so many training steps at the start"),
-    ("batch_size", 16, whole, "puzzles in a batch: the slots"),
-    ("steps", 6000, whole, "training steps"),
-    ("lr", 4e-3, positive, "learning rate of AdamW"),
-    ("warmup", 100, whole, "training steps over which the rates rise"),
-    ("decay", 1.0, share, "the last share of the training, over which the rates fall to 0"),
-    ("weight_decay", 0.1, positive, "weight decay of AdamW"),
-    ("ema", 0.98, share, "how much of itself the weights' moving average keeps in a step"),
-    ("explore", 0.5, share, "the share of the halts that must wait for a random step"),
-    ("hints", 0.0, share, "the share of puzzles that get hints, at the start (not ARC)"),
-    ("hints_end", 0.0, share, "the share of puzzles that get hints, at the end"),
-    ("puzzle_lr", 0.1, positive, "learning rate of the puzzle embeddings (ARC)"),
-    ("puzzle_decay", 0.1, positive, "weight decay of the puzzle embeddings (ARC)"),
-    ("augmentations", 8, whole, "views of a task, each with a puzzle embedding (ARC)"),
-    ("canvas", 0, from_0, "side of the square in which grids move about; 0: they stay (ARC)"),
-    ("seed", 0, from_0, "the seed of all that is random"),
-    ("train_puzzles", None, whole, "train on so many of the puzzles, drawn at random"),
-    ("test_puzzles", None, whole, "test on the first so many"),
-    ("data", None, str, "published files in place of the bundled puzzles: a path"),
-]
-# What a run that goes on may have otherwise than before.
-MAY_CHANGE = "steps", "lr", "warmup", "decay", "puzzle_lr", "data", "test_puzzles"
-SMALL = {
-    # HRM learned by heart what was in its slots, with batches of 16 and 16 steps a puzzle.
-    ("hrm", "sudoku"): dict(N_sup=4, batch_size=32, steps=4000),
-    ("hrm", "maze"): dict(N_sup=4, batch_size=32, steps=5000),
-    ("trm", "maze"): dict(N_sup=4, steps=14_000),
-    # On ARC a single refinement step of two calls learned fastest of what was tried.
-    ("hrm", "arc"): dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
-                         steps=20_000),
-    ("trm", "arc"): dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
-                         steps=20_000),
-}
-# The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
-# 50,000; both for 100,000 rounds of ARC, rounded here.
-PAPER = dict(hidden_size=512, num_heads=8, layers=4, mixer="attention", positions="rotary",
-             prefix_len=1, batch_size=768, steps=26_041, lr=1e-4, warmup=2000, decay=0.0,
-             weight_decay=1.0, ema=0.0, explore=0.1, puzzle_lr=1e-2, augmentations=1000, canvas=30)
-PAPER_TRM = dict(layers=2, prefix_len=16, T_H=3, T_L=4, steps=65_104, ema=0.999)
-
-
-def recipe(model, task, scale):
-    """{setting: value}"""
-    values = {name: value for name, value, *_ in SETTINGS}
-    if scale == "small":
-        return values | SMALL.get((model, task), {})
-    values |= PAPER
-    if model == "trm":
-        values |= PAPER_TRM
-        if task == "sudoku":
-            values |= dict(mixer="mlp", T_L=6)
-    if task == "arc":
-        values |= dict(weight_decay=0.1, steps=500_000)
-    return values
 
 
 # ---- the command lines ---------------------------------------------------------------------------
@@ -125,7 +123,7 @@ def parse(argv):
         choice.set_defaults(**{name: values[name] for name in ("model", "task", "scale")})
     parser = cli.Parser(prog="train.py", description="Train HRM or TRM.", parents=[choice])
     for name, _, allowed, about in SETTINGS:
-        kind = {"choices": allowed} if isinstance(allowed, tuple) else {"type": allowed}
+        kind = {"choices": allowed} if isinstance(allowed, tuple) else {"type": KINDS[allowed]}
         default = "" if values[name] is None else f" ({values[name]})"
         parser.add_argument(f"--{name}", default=values[name], help=about + default, **kind)
     add = parser.add_argument
@@ -168,14 +166,14 @@ def changes(s, checkpoint):
 def parse_evaluation(argv):
     """The flags of evaluate.py. Raises BadInput."""
     parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.")
-    add = parser.add_argument
+    add, whole = parser.add_argument, KINDS["whole"]
     add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
     add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
     add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
     add("--T_L", type=whole, help="updates of the latent before each (the run's)")
     add("--views", type=whole, help="look at each puzzle through so many symmetries, and keep "
         "the surest answer (1; on ARC all views are asked, and vote)")
-    add("--halt", type=share, default=1.0, metavar="P",
+    add("--halt", type=KINDS["share"], default=1.0, metavar="P",
         help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
     add("--data", help="other puzzles: a folder, or a file")
     add("--test_puzzles", type=whole, help="only the first so many test puzzles")
@@ -186,7 +184,8 @@ def parse_evaluation(argv):
         "'#.SG' row by row; the name of an ARC task")
     add("--svg", type=new_file, metavar="FILE", help="draw what is watched as a moving "
         "picture, too, in a new file")
-    add("--seed", type=from_0, help="of the random views, and of the puzzle that is watched")
+    add("--seed", type=KINDS["from_0"],
+        help="of the random views, and of the puzzle that is watched")
     add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
     add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
     add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "

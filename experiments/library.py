@@ -1,4 +1,4 @@
-"""The models as a library, in the two ways that README.md shows."""
+"""The models as a library: a model alone, and a net that comes trained, as README.md shows it."""
 import torch
 
 import evaluate

@@ -54,7 +54,7 @@ def claims_picture(rows):
 def calls_picture():
     """The calls of one refinement step as boxes, those with the gradient filled."""
     models = [("HRM, T_H 2, T_L 2", "LLHLLH", 4), ("TRM, T_H 2, T_L 2", "LLHLLH", 3),
-              ("TRM, T_H 3, T_L 6 (the paper)", "LLLLLLH" * 3, 14)]
+              ("TRM, T_H 3, T_L 6 (its paper, for Sudoku)", "LLLLLLH" * 3, 14)]
     parts = []
     for i, (name, calls, first) in enumerate(models):  # the first call with the gradient
         y = 30 + 62 * i

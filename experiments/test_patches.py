@@ -1,4 +1,5 @@
 """Tests of the patches and of the library's example: `pytest experiments`."""
+import csv
 import importlib
 import os
 import re
@@ -6,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +18,8 @@ from torch.testing import assert_close
 import evaluate
 import recipes
 import train
+import trm
+from experiments import plot
 
 HERE = Path(__file__).parent
 CODE = [path for path in HERE.parent.glob("*.py") if not path.name.startswith("test_")]
@@ -177,7 +181,45 @@ def test_the_librarys_example_runs_and_readme_shows_it(monkeypatch, capsys):
     assert found["answers"].shape == (4, 81) and found["sure"].shape == (4,)
     assert len(found["exact"]) == 16 and found["exact"][-1] > 0.9
     assert "exact accuracy after 16 refinement steps: 9" in capsys.readouterr().out
-    blocks = re.findall("```python\n(.*?)```", Path("README.md").read_text("utf-8"), re.S)
-    shown = "".join(blocks).replace('task.splits["test"]', "test")
+    shown = python_in(HERE.parent / "README.md")[-1].replace('task.splits["test"]', "test")
     code = (HERE / "library.py").read_text("utf-8")
-    assert len(blocks) == 2 and all(line in code for line in shown.splitlines())
+    assert all(line in code for line in shown.splitlines())
+
+
+def python_in(path):
+    """The blocks of Python on a page."""
+    return re.findall("```python\n(.*?)```", path.read_text("utf-8"), re.S)
+
+
+def test_the_loop_that_readme_shows_trains():
+    loop = next(code for code in python_in(HERE.parent / "README.md") if "range(N_sup)" in code)
+    torch.manual_seed(0)
+    model = trm.TRM(7, 5, hidden_size=8, num_heads=2)
+    before = [part.clone() for part in model.parameters()]
+    puzzles = two_puzzles()
+    exec(loop, dict(model=model, batch_size=2, N_sup=3, answer_loss=train.answer_loss,
+                    puzzles=puzzles["inputs"], solutions=puzzles["labels"],
+                    optimizer=torch.optim.SGD(model.parameters(), 0.1)))
+    assert not torch.equal(before[0], next(model.parameters()))
+
+
+def test_the_experiments_without_training_run_as_they_are_shown(monkeypatch, capsys):
+    monkeypatch.chdir(HERE.parent)
+    frame, *lines = python_in(HERE / "README.md")
+    frame = frame.replace("[:200]", "[:2]").replace("N_sup=16", "N_sup=2")
+    assert len(lines) == 2
+    for part in ("", *lines, "model.z_H_init.zero_(); model.z_L_init.zero_()\n"):
+        exec(frame.replace("# the lines of the experiment\n", textwrap.dedent(part)), {})
+    assert capsys.readouterr().out.count("[") == 4  # a list for each
+
+
+def test_the_pictures_show_what_results_csv_has():
+    with open(HERE / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (HERE / "claims.svg").read_text() == plot.claims_picture(rows)
+    assert (HERE / "calls.svg").read_text() == plot.calls_picture()
+    for row in rows:  # each command is one that train.py or evaluate.py understands
+        program, *flags = row["command"].split()[1:]
+        parse = {"train.py": recipes.parse, "evaluate.py": recipes.parse_evaluation}[program]
+        parse(flags)
+        assert row["patch"] in ("", *PATCHES)
