@@ -37,6 +37,11 @@ class Parser(argparse.ArgumentParser):
 # ---- errors in one line --------------------------------------------------------------------------
 
 
+def lines_of(error):
+    """The lines of an error's text, at least one."""
+    return str(error).strip().splitlines() or [""]
+
+
 def out_of_memory(error):
     words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
@@ -54,7 +59,7 @@ def blaming(what, complaint):
     except Exception as error:  # a damaged file can make a library fail in any way
         if out_of_memory(error):
             raise
-        why = (str(error).strip().splitlines() or [""])[-1].strip()
+        why = lines_of(error)[-1].strip()
         raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {why[:200]})") from None
 
 
@@ -79,8 +84,7 @@ def in_one_line(main, argv=None):
         if out_of_memory(error):
             code, why = 1, "out of memory; a lower --batch_size needs less"
         elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            first = str(error).strip().splitlines()[0]  # such as: no C compiler
-            code, why = 1, f"torch.compile failed ({first}); --no-compile does without"
+            code, why = 1, f"torch.compile failed ({lines_of(error)[0]}); --no-compile does without"
         else:
             raise
     print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)

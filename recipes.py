@@ -46,15 +46,16 @@ SETTINGS = [
 ]
 # What a run that goes on may have otherwise than before.
 MAY_CHANGE = "steps", "lr", "warmup", "decay", "puzzle_lr", "data", "test_puzzles"
-# What the small recipes have otherwise. With 4 refinement steps some of TRM's nets spoil, in later
-# steps, the Sudokus that they had right; with 16 HRM learns slowly, since it seldom halts.
+# What the small recipes of other tasks have otherwise.
 SMALL = {
-    ("trm", "sudoku"): dict(N_sup=16, steps=6000, ema=0.98),
     "maze": dict(steps=12_000),
     # On ARC a single refinement step of two calls learned fastest of what was tried.
     "arc": dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
                 steps=20_000, ema=0.98),
 }
+# With 4 refinement steps some of TRM's nets spoil, in later steps, the Sudokus that they had right.
+# With 16 HRM learns slowly, since it seldom halts.
+SMALL_TRM_SUDOKU = dict(N_sup=16, steps=6000, ema=0.98)
 # The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
 # 50,000; both for 100,000 rounds of ARC, rounded here.
 PAPER = dict(hidden_size=512, num_heads=8, layers=4, mixer="attention", positions="rotary",
@@ -67,7 +68,8 @@ def recipe(model, task, scale):
     """{setting: value}"""
     values = {name: value for name, value, *_ in SETTINGS}
     if scale == "small":
-        return values | SMALL.get(task, {}) | SMALL.get((model, task), {})
+        values |= SMALL.get(task, {})
+        return values | SMALL_TRM_SUDOKU if (model, task) == ("trm", "sudoku") else values
     values |= PAPER
     if model == "trm":
         values |= PAPER_TRM
@@ -138,17 +140,7 @@ def parse(argv):
         raise BadInput("--hints: an ARC answer is a grid of its own, of which nothing is given")
     folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}")
     if checkpoint:
-        if "slots" not in checkpoint or folder.is_file():
-            raise BadInput(f"{folder}: not the folder of a run that can go on")
-        if s.out:
-            raise BadInput(f"--out {s.out}: a run goes on in its own folder, {folder}")
-        for name in {"model", "task", "scale", *(name for name, *_ in SETTINGS)} - {*MAY_CHANGE}:
-            if vars(s)[name] != values[name]:
-                raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
-        if s.steps <= checkpoint["step"]:
-            raise BadInput(f"--steps {s.steps}: the run has made {checkpoint['step']} steps; with "
-                           "more it goes on, at the rate that the longer plan has there")
-        runs.refuse_lost_puzzles(s, checkpoint, folder)
+        check_resume(s, values, folder, checkpoint)
     elif (folder / "checkpoint.pt").exists():
         raise BadInput(f"{folder}: holds a run: --resume goes on with it (with more --steps, if "
                        "it has ended), --out makes another")
@@ -156,11 +148,27 @@ def parse(argv):
     return s, folder, checkpoint
 
 
+def check_resume(s, values, folder, checkpoint):
+    """Raise BadInput if the run in the folder cannot go on, or not with the settings s. values:
+    {setting: value} of the run."""
+    if "slots" not in checkpoint or folder.is_file():
+        raise BadInput(f"{folder}: not the folder of a run that can go on")
+    if s.out:
+        raise BadInput(f"--out {s.out}: a run goes on in its own folder, {folder}")
+    for name in {"model", "task", "scale", *(name for name, *_ in SETTINGS)} - {*MAY_CHANGE}:
+        if vars(s)[name] != values[name]:
+            raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
+    if s.steps <= checkpoint["step"]:
+        raise BadInput(f"--steps {s.steps}: the run has made {checkpoint['step']} training steps; "
+                       "give it more, and it goes on with the learning rate of the longer plan")
+    runs.refuse_lost_puzzles(s, checkpoint, folder)
+
+
 def changes(s, checkpoint):
     """What a run that goes on has otherwise than before: a list of texts."""
     before = checkpoint["settings"]
     return [f"{name} {vars(s)[name]} (it was {before[name]})" for name in MAY_CHANGE
-            if vars(s)[name] != before[name]]
+            if name in before and vars(s)[name] != before[name]]
 
 
 def parse_evaluation(argv):
@@ -170,7 +178,7 @@ def parse_evaluation(argv):
     add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
     add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
     add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
-    add("--T_L", type=whole, help="updates of the latent before each (the run's)")
+    add("--T_L", type=whole, help="updates of the thoughts before each (the run's)")
     add("--views", type=whole, help="look at each puzzle through so many symmetries, and keep "
         "the surest answer (1; on ARC all views are asked, and vote)")
     add("--halt", type=KINDS["share"], default=1.0, metavar="P",

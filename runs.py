@@ -268,14 +268,14 @@ def compiler_works(device):
         torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
         return True
     except Exception as error:  # of many kinds, also from the compiler itself
-        why = str(error).strip().splitlines()[0]
-        print(f"torch.compile does not work here, and training goes on without ({why[:200]})")
+        why = cli.lines_of(error)[0][:200]
+        print(f"torch.compile does not work here, and training goes on without ({why})")
         return False
 
 
 def kept_for_backward(s, task, size, dtype):
     """The bytes that autograd keeps of `size` puzzles for a backward pass. Nothing is computed for
-    it. torch.compile keeps less, 70 to 90% of this, and computes the rest a second time."""
+    it. torch.compile keeps less, and computes the rest again: on a GPU three quarters or more."""
     with torch.device("meta"):
         model, kept = build_model(s, task, "meta"), {}
 

@@ -350,8 +350,10 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_in_them_is_executed
             ("evaluate", "settings", [5, {}, good["settings"] | {"seed": "9"}], damaged),
             ("evaluate", "ema", [good["ema"] | {"z_H_init": torch.zeros(3)}, {}], misfit),
             ("evaluate", "puzzle_embeddings", [torch.zeros(4, 8)], misfit),
-            ("train --steps 5 --resume", "slots", [{}, good["slots"] | {"z_H": torch.zeros(2)}], misfit),
-            ("train --steps 5 --resume", "optimizer", [[1], {"state": {}, "param_groups": 3}], misfit)]:
+            ("train --steps 5 --resume", "slots",
+             [{}, good["slots"] | {"z_H": torch.zeros(2)}], misfit),
+            ("train --steps 5 --resume", "optimizer",
+             [[1], {"state": {}, "param_groups": 3}], misfit)]:
         for value in values:
             torch.save({**good, part: value}, "misfit/checkpoint.pt")
             assert complaint in call(f"{command} misfit", code=2)
@@ -390,8 +392,8 @@ def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     ("train --resume nowhere", "No such file"), ("bench --data nowhere", "No such file"),
     ("train --resume run --layers 3", "has 1"),
     ("train --resume run --steps 5 --data others/sudoku", "others/sudoku: not what the run was"),
-    ("train --resume run", "--steps 4: the run has made 4 steps; with more it goes on, at the rate"),
-    ("train --resume run --steps 3", "--steps 3: the run has made 4 steps"),
+    ("train --resume run", "--steps 4: the run has made 4 training steps; give it more, and"),
+    ("train --resume run --steps 3", "--steps 3: the run has made 4 training steps"),
     ("train --resume run --out b", "--out b: a run goes on in its own folder"),
     ("evaluate run --svg no/x.svg", "'no/x.svg' is not a file in a folder that exists"),
     ("evaluate run --svg few/sudoku/test.csv", "exists, and is left as it is"),

@@ -22,7 +22,7 @@ from arc import PuzzleEmbeddings
 from cli import BadInput
 from data import give_hints
 from evaluate import all_right
-from puzzles import draw, read
+from puzzles import chart, read
 
 # ---- the N_sup loop ------------------------------------------------------------------------------
 # As the talk writes it: the same batch again and again, from the carry of the step before.
@@ -145,7 +145,7 @@ def train(run, model, task, dtype, signals, log=None, path=None):
             log.add(run.step, run.seconds, losses.item() / (run.step - since), exact, blanks)
             losses, since = 0.0, run.step
             run.save(path)
-            draw.save_curve(log.path)
+            chart.save_curve(log.path)
     if signals:
         run.save(path)
 

@@ -211,6 +211,6 @@ def halting_head(hidden_size, logits):
 
 
 def truncated_normal(shape, std):
-    """Normal draws cut at 2 sigma, of this std after the cut: as in jax and both public codes."""
-    sigma = std / 0.87962566103423978  # the std of a standard normal so cut; torch ignores this
+    """Normal draws cut at 2 sigma, of this std after the cut (torch's have less), as in jax."""
+    sigma = std / 0.87962566103423978  # the std of a standard normal cut at -2 and 2
     return nn.init.trunc_normal_(torch.empty(shape), std=sigma, a=-2 * sigma, b=2 * sigma)

@@ -8,7 +8,8 @@ import csv
 from pathlib import Path
 
 import cli
-from puzzles.draw import INK, LINE, NEW, svg_page, svg_text
+from puzzles.chart import svg_page, svg_text
+from puzzles.draw import INK, LINE, NEW
 
 HERE = Path(__file__).parent
 # The six claims of README: what results.csv calls the runs, and what the picture calls them.

@@ -1,9 +1,8 @@
-"""Tests of the patches and of the library's example: `pytest experiments`."""
+"""Tests of the patches, and of what README.md here and above show: `pytest experiments`."""
 import csv
 import importlib
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -175,17 +174,6 @@ def test_one_state_is_given_the_puzzle_in_every_call(tmp_path):
     assert len(injections) == 8 and all(torch.equal(part, x) for part in injections)
 
 
-def test_the_librarys_example_runs_and_readme_shows_it(monkeypatch, capsys):
-    monkeypatch.chdir(HERE.parent)
-    found = runpy.run_path(str(HERE / "library.py"))
-    assert found["answers"].shape == (4, 81) and found["sure"].shape == (4,)
-    assert len(found["exact"]) == 16 and found["exact"][-1] > 0.9
-    assert "exact accuracy after 16 refinement steps: 9" in capsys.readouterr().out
-    shown = python_in(HERE.parent / "README.md")[-1].replace('task.splits["test"]', "test")
-    code = (HERE / "library.py").read_text("utf-8")
-    assert all(line in code for line in shown.splitlines())
-
-
 def python_in(path):
     """The blocks of Python on a page."""
     return re.findall("```python\n(.*?)```", path.read_text("utf-8"), re.S)
@@ -213,11 +201,12 @@ def test_the_experiments_without_training_run_as_they_are_shown(monkeypatch, cap
     assert capsys.readouterr().out.count("[") == 4  # a list for each
 
 
-def test_the_pictures_show_what_results_csv_has():
+def test_the_pictures_show_what_results_csv_has(tmp_path, monkeypatch):
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert (HERE / "claims.svg").read_text() == plot.claims_picture(rows)
     assert (HERE / "calls.svg").read_text() == plot.calls_picture()
+    monkeypatch.chdir(tmp_path)  # where no run is yet
     for row in rows:  # each command is one that train.py or evaluate.py understands
         program, *flags = row["command"].split()[1:]
         parse = {"train.py": recipes.parse, "evaluate.py": recipes.parse_evaluation}[program]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cli import Failure
-from puzzles import draw
+from puzzles import chart, draw
 
 
 class Letters:
@@ -438,14 +438,14 @@ def test_strong_lines_stand_around_boxes_or_around_a_grid_without_boxes():
 
 def test_a_learning_curve_has_a_line_for_each_number_of_refinement_steps():
     log = "step,seconds,loss,exact_1,exact_4,blanks\n50,1,2,0,0.5,0.8\n100,2,1,0.25,1,0.9\n"
-    root = ElementTree.fromstring(draw.learning_curve(log).replace(f'xmlns="{SVG}"', "", 1))
+    root = ElementTree.fromstring(chart.learning_curve(log).replace(f'xmlns="{SVG}"', "", 1))
     lines = [[tuple(map(float, point.split(","))) for point in line.get("points").split()]
              for line in root.iter("polyline")]
     bottom, top = lines[0][0][1], lines[1][1][1]
     assert [[round((bottom - y) / (bottom - top), 3) for _, y in line] for line in lines] == [
         [0, 0.25], [0.5, 1]]
     assert {"after 1", "after 4", "100"} <= set(texts(root))
-    draw.learning_curve(log.splitlines()[0])  # before the first evaluation
+    chart.learning_curve(log.splitlines()[0])  # before the first evaluation
 
 
 # ---- show ----------------------------------------------------------------------------------------

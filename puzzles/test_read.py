@@ -413,7 +413,8 @@ BAD_TASKS = [
     ({**TASK, "train": [PAIR, {"input": [[1]]}]}, f", train pair 2: the output {GRID}"),
     ({**TASK, "test": [{"output": [[1]]}]}, f", test pair 1: the input {GRID}"),
     *(({**TASK, "test": [PAIR, {"input": grid}]}, f", test pair 2: the input {GRID}")
-      for grid in (5, [], [[]], [1, 2], [[1, 2], [3]], [[1], 2], [[[1]]], [[10]], [[-1]], [[1.0]], [[True]], [["1"]], [[None]], {"a": [[1]]})),
+      for grid in (5, [], [[]], [1, 2], [[1, 2], [3]], [[1], 2], [[[1]]],
+                   [[10]], [[-1]], [[1.0]], [[True]], [["1"]], [[None]], {"a": [[1]]})),
 ]
 
 
