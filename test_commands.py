@@ -135,6 +135,7 @@ def test_answers_are_written_also_where_no_solution_is_known(here):
     Path("unknown.csv").write_text("n,puzzle\n" + "".join(f"1,{text}\n" for text in KNOWN))
     trm = HERE / "puzzles" / "trained" / "trm-sudoku"
     out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4")
+    assert out.startswith("unknown.csv: its 30 puzzles have no answers: all are the test\n")
     questions, answers, sure = answers_in("a.csv")
     right = [answer == KNOWN[question] for question, answer in zip(questions, answers)]
     assert questions == list(KNOWN) and 27 < sum(right)
@@ -364,6 +365,7 @@ def test_checkpoints_that_do_not_fit_are_refused_and_nothing_in_them_is_executed
 def test_a_run_of_an_earlier_version_is_evaluated_and_goes_on(here):
     old = torch.load(shutil.copytree("run", "old") + "/checkpoint.pt", weights_only=True)
     del old["settings"]["positions"], old["settings"]["shallow"], old["settings"]["dtype"]
+    del old["settings"]["puzzle_lr"], old["settings"]["hints"]
     for name in ("model", "ema"):
         old[name]["embed_tokens"] = old[name].pop("embedding.tokens")
     old |= {"puzzle_embeddings": torch.zeros(0, 8), "sums": torch.zeros(2)}

@@ -442,6 +442,7 @@ def test_a_learning_curve_has_a_line_for_each_number_of_refinement_steps():
     lines = [[tuple(map(float, point.split(","))) for point in line.get("points").split()]
              for line in root.iter("polyline")]
     bottom, top = lines[0][0][1], lines[1][1][1]
+    assert bottom > top  # in SVG y grows downwards
     assert [[round((bottom - y) / (bottom - top), 3) for _, y in line] for line in lines] == [
         [0, 0.25], [0.5, 1]]
     assert {"after 1", "after 4", "100"} <= set(texts(root))
