@@ -12,6 +12,7 @@ import torch
 
 from cli import BadInput
 from puzzles import draw, read
+from puzzles.guesses import count_guesses
 
 
 class Task:
@@ -21,6 +22,7 @@ class Task:
     num_puzzles = 0  # how many puzzle embeddings there are to learn
     most_views = None  # how many views a puzzle has; None: more than anyone wants
     votes = False  # whether all views are asked, and equal answers count as votes
+    any_answer = "any answer so far"  # the table's row for the best choice among all views' answers
     box, separate = 0, False  # for pictures, see puzzles/draw.py
     table = None  # the puzzle embeddings that a run has learned
 
@@ -170,6 +172,7 @@ class Sudoku(CsvTask):
     """81 cells; tokens: 0 pad, 1 blank, 2..10 the digits 1..9."""
 
     vocab_size, blank, characters, box = 11, 1, "..123456789", 3
+    any_answer = "chosen by the rules"  # an answer that breaks no rule is the solution
     wrong = staticmethod(draw.sudoku_wrong)
 
     @staticmethod
@@ -179,6 +182,9 @@ class Sudoku(CsvTask):
 
     def parse(self, text):
         return read.parse_sudoku(text) + 1
+
+    def summary(self, found, votes):
+        return super().summary(found, votes) + by_guesses(found)
 
     def symmetries(self, size, device):
         """Rename the digits; permute bands and the rows in each, stacks and the columns in each;
@@ -195,6 +201,30 @@ class Sudoku(CsvTask):
         cells = 9 * lines()[:, :, None] + lines()[:, None, :]  # (size, 9, 9)
         flip = torch.rand(size, 1, 1, device=device) < 0.5
         return tokens, torch.where(flip, cells.transpose(1, 2), cells).flatten(1)
+
+
+# The puzzles that need so many guesses, at most, stand in one column of the table.
+GUESSES = {"none": 0, "to 30": 30, "to 100": 100, "to 300": 300, "more": np.inf}
+
+
+def by_guesses(found):
+    """How many of the first 1,000 Sudokus are solved, by the guesses that they need: a table, as
+    text. It is empty where none of them needs any."""
+    known = (found["labels"] != 0).any(1).nonzero()[:1000, 0]
+    inputs, labels, answers = (found[name][known] for name in ("inputs", "labels", "answers"))
+    needed = count_guesses(inputs.numpy() - 1, most=300)
+    if not needed.any():
+        return ""
+    right = (answers == labels).all(1).numpy()
+    names, sizes, shares, fewer = "", "", "", -1
+    for name, most in GUESSES.items():
+        chosen = (needed > fewer) & (needed <= most)
+        names += f"{name:>8s}"
+        sizes += f"{chosen.sum():8d}"
+        shares += f"{100 * right[chosen].mean():7.1f}%" if chosen.any() else " " * 7 + "-"
+        fewer = most
+    return (f"  guesses needed         {names}\n  puzzles                {sizes}\n"
+            f"  exact accuracy         {shares}\n")
 
 
 class Maze(CsvTask):

@@ -97,8 +97,8 @@ def look(model, task, puzzles, k, N_sup, table=None, dtype=torch.float32):
 def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     """A batch of puzzles through so many views. A puzzle whose surest answer is surer than `halt`
     (0 to 1) gets no further view. Returns a dict with a row a puzzle. After each refinement step,
-    (B, N_sup): is the "first" view's answer right, is the "surest" answer so far, is that of "any"
-    view, and would the model "halt" there in the first view. In the end: the "answers" (B, S), how
+    (B, N_sup): is the "first" view's answer right, is the "surest" answer so far, is there "any"
+    right one so far, and would the model "halt" there in the first view. In the end: the "answers" (B, S), how
     "sure" the model is of them (B,), how many "views" there were (B,), and for ARC "votes", of each
     puzzle the list of (the last answer to a view, how sure). more: table, dtype."""
     size, cells = puzzles["inputs"].shape
@@ -115,7 +115,7 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
         right, sure, halts, answers = look(model, task, part, k, N_sup, **more)
         if k == 0:
             found["first"], found["halt"] = right, halts
-        found["any"][remaining] |= right
+        found["any"][remaining] |= right.cummax(1).values
         found["views"][remaining] += 1
         keep_the_surest(found, remaining, right, sure, answers)
         if task.votes:
@@ -161,7 +161,7 @@ def report(model, task, puzzles, args, dtype):
     print(f"\n{known.sum():,} test puzzles with a known solution; exact: every cell right "
           f"({time.time() - start:.1f} s)")
     if known.any():
-        print_rows({name: part[known].float() for name, part in found.items()}, args)
+        print_rows({name: part[known].float() for name, part in found.items()}, task, args)
     print(task.summary(found, votes), end="")
     if args.answers:
         cli.write_atomically(args.answers, task.answers_file(found, votes).encode())
@@ -172,27 +172,24 @@ def report(model, task, puzzles, args, dtype):
     return index, ": of those solved, the one that took longest" if right[index, -1] else ""
 
 
-def print_table(rows, N_sup):
-    """rows: {name: (N_sup,), a share after each refinement step}. Shown are the powers of two."""
-    shown = sorted({2**i for i in range(N_sup.bit_length())} | {N_sup})
-    print("  after refinement steps " + "".join(f"{n:8d}" for n in shown))
-    for name, shares in rows.items():
-        print(f"  {name:23s}" + "".join(f"{100 * shares[n - 1]:7.1f}%" for n in shown))
-
-
-def print_rows(found, args):
-    """The table of what `solve` has found for puzzles whose solutions are known, as floats."""
+def print_rows(found, task, args):
+    """The table of what `solve` has found for puzzles whose solutions are known, as floats, after
+    1, 2, 4, ... refinement steps."""
     rows = {"exact accuracy": found["first"].mean(0)}
     if args.views > 1:
         rows["the surest view"] = found["surest"].mean(0)
-        rows["any view, this step"] = found["any"].mean(0)
-    print_table(rows, args.N_sup)
+        rows[task.any_answer] = found["any"].mean(0)
+    shown = sorted({2**i for i in range(args.N_sup.bit_length())} | {args.N_sup})
+    print("  after refinement steps " + "".join(f"{n:8d}" for n in shown))
+    for name, shares in rows.items():
+        print(f"  {name:23s}" + "".join(f"{100 * shares[n - 1]:7.1f}%" for n in shown))
     found["halt"][:, -1] = 1  # the N_sup-th step always halts
     stop = found["halt"].argmax(1, keepdim=True)  # (n, 1): the first step where it would stop
     print(f"  with learned halting   {100 * found['first'].gather(1, stop).mean():7.1f}%"
           f"  after {stop.float().mean() + 1:.1f} steps on average")
     if args.halt < 1:
-        print(f"  {found['views'].mean():.1f} of {args.views} views a puzzle, on average")
+        views = found["views"].mean().item()
+        print(f"  {views:.1f} of {args.views} views a puzzle, {views * args.N_sup:.0f} steps")
 
 
 def watch(model, task, puzzles, index, title, args, dtype):

@@ -40,7 +40,7 @@ SIZES = ("--hidden_size 8 --num_heads 2 --layers 1 --T_H 1 --T_L 1 --N_sup 3 --b
          "--test_puzzles 3 --device cpu --seed 1")
 TRAIN = {"sudoku": f"train --task sudoku --data few/sudoku {SIZES}",
          "maze": f"train --task maze --data few/maze {SIZES}",
-         "arc": f"train --task arc --augmentations 2 {SIZES}"}
+         "arc": f"train --task arc --data few/arc --augmentations 2 {SIZES}"}
 with open(HERE / "puzzles/sudoku/small/test.csv", newline="") as opened:
     KNOWN = {row["question"]: row["answer"]
              for row in itertools.islice(csv.DictReader(opened), 30)}
@@ -71,7 +71,7 @@ def log_of(run):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """Few Sudokus and mazes, other Sudokus, and a run of four steps, in a folder to work in."""
+    """Few puzzles of each kind, other Sudokus, and a run of four steps, in a folder to work in."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("here"))
         for file in (HERE / "puzzles").glob("*/small/*.csv"):
@@ -79,6 +79,10 @@ def here(tmp_path_factory):
                 lines, place = file.read_text().splitlines(), Path(name, file.parts[-3], file.name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text("\n".join([lines[0], *lines[start : start + 7]]))
+        for split, kept in (("training", "[e-h]*"), ("evaluation", "h*")):
+            Path("few/arc", split).mkdir(parents=True)
+            for file in (HERE / "puzzles/arc" / split).glob(f"{kept}.json"):
+                shutil.copy(file, Path("few/arc", split))
         call(f"{TRAIN['sudoku']} --steps 4 --out run")
         call(f"{TRAIN['maze']} --steps 1 --out mazes")
         Path("3x3.csv").write_text("question,answer\n" + "S G # #  ,SoG # #  \n" * 4)
@@ -147,14 +151,14 @@ def test_answers_are_written_also_where_no_solution_is_known(here):
     right = sum(answer == KNOWN[question] for question, answer, _ in zip(*answers_in("a.csv")))
     assert 0 < right < 30 and f"{100 * right / 30:.1f}%\n" in re.search("exact acc.*%\n", out)[0]
     refused = call("train --data unknown.csv --out no", code=2)
-    assert "unknown.csv, line 1: " in refused and "'answer'" in refused
+    assert "unknown.csv: no puzzles with answers to train on" in refused
 
 
 def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
     call(f"{TRAIN['arc']} --steps 1 --out prize")
     call("evaluate prize --answers a.json")
     attempts = json.loads(Path("a.json").read_text())
-    for file in (HERE / "puzzles/arc/evaluation").glob("*.json"):
+    for file in Path("few/arc/evaluation").glob("*.json"):
         tests = json.loads(file.read_text())["test"]
         expected = [{"attempt_1", "attempt_2"}] * len(tests)
         assert [set(entry) for entry in attempts.pop(file.stem)] == expected
@@ -165,16 +169,17 @@ def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
     ("trm-sudoku", 94), ("hrm-sudoku", 88), ("trm-maze", 92), ("hrm-maze", 97)])
 def test_the_trained_weights_solve_what_they_solved(here, run, solved):
     folder = HERE / "puzzles" / "trained" / run
-    row = re.search("exact accuracy (.*)\n", call(f"evaluate {folder} --test_puzzles 100"))[1]
+    row = re.search("exact accuracy (.*)\n", call(f"evaluate {folder} --test_puzzles 50"))[1]
     exact = [float(share) for share in row.replace("%", "").split()]  # after 1, 2, 4, 8, 16 steps
-    assert abs(exact[-1] - solved) <= 1
+    assert abs(exact[-1] - solved) <= 2
     assert "not the folder of a run that can go on" in call(f"train --resume {folder}", code=2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
-@pytest.mark.parametrize("model, task, number", [("trm", "sudoku", 15), ("hrm", "arc", 2)])
-def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, task, number):
-    train_it, parts = f"{TRAIN[task]} --model {model} --steps 40 --ema 0.9", f"parts-{number}"
+@pytest.mark.parametrize("model, task, number, steps", [
+    ("trm", "sudoku", 15, 40), ("hrm", "arc", 2, 8)])
+def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, task, number, steps):
+    train_it, parts = f"{TRAIN[task]} --model {model} --steps {steps} --ema 0.9", f"parts-{number}"
     command = [sys.executable, HERE / "train.py", *train_it.split()[1:], "--out", parts]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while not Path(parts, "checkpoint.pt").exists():
@@ -182,14 +187,14 @@ def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, t
             time.sleep(0.01)
         process.send_signal(number)
         out, _ = process.communicate(timeout=100)
-    assert process.returncode == 128 + number and 2 <= load(parts)["step"] < 40
+    assert process.returncode == 128 + number and 1 <= load(parts)["step"] < steps
     assert out.endswith(f"saved in {parts}\nto go on: python train.py --resume {parts}\n")
     call(f"{train_it} --out whole-{number}")
     shutil.copy(f"whole-{number}/log.csv", parts)  # rows of later steps are of no use
     call(f"train --resume {parts}")
     part, whole = load(parts), load(f"whole-{number}")
     assert same(part, whole) and (task != "arc" or part["puzzle_embeddings"].any())
-    assert log_of(parts) == log_of(f"whole-{number}") and len(log_of(parts)) == 21
+    assert log_of(parts) == log_of(f"whole-{number}") and len(log_of(parts)) == 1 + min(steps, 20)
 
 
 def test_another_seed_gives_another_run(here):
@@ -376,7 +381,7 @@ def test_a_run_of_an_earlier_version_is_evaluated_and_goes_on(here):
 
 def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     call(f"{TRAIN['arc']} --steps 1 --out known")
-    shutil.copytree(HERE / "puzzles" / "arc", "other")
+    shutil.copytree("few/arc", "other")
     Path("other/evaluation/half_turn.json").rename("other/evaluation/another.json")
     assert "trained on other tasks" in call("evaluate known --data other", code=2)
 
@@ -419,11 +424,10 @@ def test_a_run_whose_puzzles_have_moved_is_told_where_they_are(here):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-@pytest.mark.parametrize("columns", [60, 120])
-def test_lines_that_are_overwritten_fit_the_terminal(here, columns):
+def test_lines_that_are_overwritten_fit_the_terminal(here, columns=60):
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    command = f"{TRAIN['sudoku']} --steps 120 --hidden_size 32 --out wide-{columns}"
+    command = f"{TRAIN['sudoku']} --steps 120 --hidden_size 32 --out wide"
     with subprocess.Popen([sys.executable, HERE / "train.py", *command.split()[1:]],
                           stdout=theirs, env={**os.environ, "COLUMNS": str(columns)}) as process:
         os.close(theirs)
@@ -443,13 +447,10 @@ def test_what_the_encoding_of_the_output_lacks_is_escaped(here):
     shutil.copytree("few/sudoku", "数独")
     shutil.copytree("run", "跑")
     plain = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(HERE)}
-    for command in (f"{TRAIN['sudoku']} --data 数独 --steps 1 --out 行",
-                    "evaluate 跑 --data 数独/train.csv"):
-        program, *arguments = command.split()
-        found = subprocess.run([sys.executable, HERE / f"{program}.py", *arguments], env=plain,
-                               capture_output=True)
-        assert found.returncode == 0 and not found.stderr, found.stderr.decode("cp1252")
-        assert b"test puzzles with" in found.stdout
+    command = [sys.executable, HERE / "evaluate.py", "跑", "--data", "数独/train.csv"]
+    found = subprocess.run(command, env=plain, capture_output=True)
+    assert found.returncode == 0 and not found.stderr, found.stderr.decode("cp1252")
+    assert b"test puzzles with" in found.stdout
     found = subprocess.run([sys.executable, HERE / "evaluate.py", "没有"], env=plain,
                            capture_output=True)
     assert found.returncode == 2 and found.stderr.count(b"\n") == 1 and b"\\u6ca1" in found.stderr

@@ -22,7 +22,7 @@ from arc import PuzzleEmbeddings
 from cli import BadInput
 from data import give_hints
 from evaluate import all_right
-from puzzles import chart, read
+from puzzles import chart
 
 # ---- the N_sup loop ------------------------------------------------------------------------------
 # As the talk writes it: the same batch again and again, from the carry of the step before.
@@ -181,8 +181,8 @@ def main(argv=None):
     device = runs.pick_device(s.device)
     dtype = runs.pick_dtype(s.dtype, device)
     task = runs.load_task(s, device)
-    if not len(task.splits["train"]["inputs"]):  # a file that only asks
-        raise read.missing("answer", s.data)
+    if not len(task.splits["train"]["inputs"]):
+        raise BadInput(f"{s.data}: no puzzles with answers to train on")
     s.puzzles = task.fingerprint()
     if checkpoint and s.puzzles != checkpoint["settings"]["puzzles"]:
         raise BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")

@@ -1,4 +1,4 @@
-"""Pictures of what was measured: `python -m experiments.plot` draws claims.svg and calls.svg here.
+"""Pictures: `python -m experiments.plot` draws claims.svg, calls.svg and heat.svg here.
 The learning curve of a run, curve.svg in its folder, is drawn by train.py.
 
 Each picture is plain SVG. Its light colours are attributes, which any program shows. On a dark page
@@ -7,9 +7,12 @@ a browser takes dark ones, as in puzzles/draw.py.
 import csv
 from pathlib import Path
 
+import torch
+
 import cli
+import evaluate
 from puzzles.chart import svg_page, svg_text
-from puzzles.draw import INK, LINE, NEW
+from puzzles.draw import INK, LINE, NEW, WRONG
 
 HERE = Path(__file__).parent
 # The six claims of README: what results.csv calls the runs, and what the picture calls them.
@@ -68,10 +71,44 @@ def calls_picture():
     return svg_page("The calls of a refinement step", 640, 30 + 62 * len(models), parts)
 
 
+def movement(model, puzzles, N_sup):
+    """How far the answer's state z_H moves in each refinement step, as a share of its size, and
+    which cells are wrong after it: two (N_sup, N, S). puzzles: a dict as in data.py."""
+    inputs, moved, wrong = puzzles["inputs"].long(), [], []
+    carry = model.initial_carry(len(inputs))
+    with torch.no_grad():
+        for _ in range(N_sup):
+            before = carry[0]
+            carry, logits, _ = model(carry, inputs)
+            share = (carry[0] - before).norm(dim=-1) / before.norm(dim=-1)  # (N, prefix + S)
+            moved.append(share[:, model.prefix_len :])
+            wrong.append(logits.argmax(-1) != puzzles["labels"])
+    return torch.stack(moved), torch.stack(wrong)
+
+
+def heat_picture(model, puzzle):
+    """Where a net works on a Sudoku: a small board for each refinement step from the second on, its
+    cells the greener the further z_H moves there, red where the answer is then wrong."""
+    moved, wrong = (part[:, 0] for part in movement(model, puzzle, 8))  # (8, 81)
+    parts, cell = [svg_text(0, 8, "How far z_H moves in each cell; red: the answer is wrong")], 9
+    for step in range(1, 8):
+        left = (step - 1) * 11 * cell
+        parts.append(svg_text(left, 34, f"step {step + 1}"))
+        for i in range(81):
+            x, y = left + cell * (i % 9), 42 + cell * (i // 9)
+            stroke = f'stroke="{WRONG}" stroke-width="2"' if wrong[step, i] else f'stroke="{LINE}"'
+            parts.append(f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" {stroke} '
+                         f'fill="{NEW}" fill-opacity="{min(1, moved[step, i].item()):.2f}"/>')
+    return svg_page("Where the net works", 76 * cell, 46 + 9 * cell, parts)
+
+
 def main():
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture())):
+    model, task = evaluate.open_run("puzzles/trained/trm-sudoku-hard")
+    puzzle = {name: part[26:27] for name, part in task.splits["test"].items()}  # README's, the 27th
+    for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture()),
+                          ("heat", heat_picture(model, puzzle))):
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())
         print(f"drawn: {HERE / name}.svg")
 

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 from unittest import mock
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -201,11 +202,26 @@ def test_the_experiments_without_training_run_as_they_are_shown(monkeypatch, cap
     assert capsys.readouterr().out.count("[") == 4  # a list for each
 
 
+def test_the_heat_picture_shows_where_a_state_moves_and_where_the_answer_is_wrong():
+    model, puzzles = small(trm.TRM), two_puzzles()
+    moved, wrong = plot.movement(model, puzzles, 3)
+    assert moved.shape == wrong.shape == (3, *puzzles["inputs"].shape)
+    carry, before = model.initial_carry(2), None
+    for step in range(3):
+        before = carry[0]
+        carry, logits, _ = model(carry, puzzles["inputs"])
+        change = (carry[0] - before).square().sum(-1).sqrt() / before.square().sum(-1).sqrt()
+        assert_close(moved[step], change[:, model.prefix_len :])
+        assert torch.equal(wrong[step], logits.argmax(-1) != puzzles["labels"])
+
+
 def test_the_pictures_show_what_results_csv_has(tmp_path, monkeypatch):
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert (HERE / "claims.svg").read_text() == plot.claims_picture(rows)
     assert (HERE / "calls.svg").read_text() == plot.calls_picture()
+    drawn = ElementTree.parse(HERE / "heat.svg").getroot().findall("{*}rect")
+    assert len(drawn) == 1 + 7 * 81  # the paper, and seven boards
     monkeypatch.chdir(tmp_path)  # where no run is yet
     for row in rows:  # each command is one that train.py or evaluate.py understands
         program, *flags = row["command"].split()[1:]

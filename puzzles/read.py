@@ -153,7 +153,7 @@ def read_arrays(folder, highest):
 def read_splits(place, read_file, train_puzzles=None):
     """Where puzzles lie -> {"train": (questions, answers), "valid": ..., "test": ...}, and a note.
 
-    place: one csv file, see split_one_file; or a folder with train.csv, test.csv and maybe
+    place: one csv file, see split_one_file; or a folder with test.csv, maybe train.csv and maybe
     valid.csv, or with folders of arrays in their place. read_file: path -> (questions, answers),
     such as read_sudoku. train_puzzles: how many of the training puzzles to keep.
 
@@ -182,20 +182,25 @@ def read_splits(place, read_file, train_puzzles=None):
 
 
 def read_folder(folder, read_file):
-    """A folder -> {split: (questions, answers)}, "valid" only where there is one, and notes."""
+    """A folder -> {split: (questions, answers)}, "valid" only where there is one, and notes. Where
+    there is nothing to train on, "train" and "valid" have no puzzles."""
     arrays = (folder / "train" / "all__inputs.npy").exists()
     splits, notes = {}, []
     for split in ("train", "valid", "test"):
         file = folder / (split if arrays else f"{split}.csv")
-        if split == "valid" and not file.exists():
+        if split != "test" and not file.exists():
             continue
         questions, answers = splits[split] = read_file(file)
-        if questions.shape[1] != splits["train"][0].shape[1]:
-            raise BadInput(f"{file}: puzzles of another size than those to train on")
+        if any(questions.shape[1] != other.shape[1] for other, _ in splits.values()):
+            raise BadInput(f"{file}: puzzles of another size than those before")
         if answers is None:
             if split != "test":
                 raise missing("answer", file)
             notes.append(f"{file.name} has no answers")
+    if "train" not in splits:
+        nothing = questions[:0], questions[:0]
+        splits |= {"train": nothing, "valid": nothing}
+        notes.append("nothing to train on")
     return splits, notes
 
 

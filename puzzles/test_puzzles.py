@@ -190,21 +190,35 @@ def found_of(inputs, labels, answers):
 
 
 def test_the_summary_counts_other_answers_by_the_rules():
+    def by_rules(found):
+        return SUDOKU.summary(found, []).split("  guesses")[0]
+
     solutions = SUDOKU.splits["test"]["labels"][:4]
     empty = torch.ones_like(solutions)  # with all cells blank, each solution is one
     broken = solutions.clone()
     broken[2:, 0] = broken[2:, 1]
     known = found_of(empty, solutions, solutions)
-    assert SUDOKU.summary(known, []) == ""
+    assert by_rules(known) == ""
     known = found_of(empty, solutions, broken.roll(1, 0))  # all differ, two break a rule
-    assert SUDOKU.summary(known, []) == ("2 more answers differ from the file's and break no "
+    assert by_rules(known) == ("2 more answers differ from the file's and break no "
                                          "rule\n")
     wrong = found_of(empty, solutions, empty)
-    assert SUDOKU.summary(wrong, []) == ""
+    assert by_rules(wrong) == ""
     unknown = found_of(empty, 0 * solutions, broken)
-    assert SUDOKU.summary(unknown, []) == "no solution is known of 4: 2 answers break no rule\n"
+    assert by_rules(unknown) == "no solution is known of 4: 2 answers break no rule\n"
     wrong = found_of(empty, 0 * solutions, empty)
-    assert SUDOKU.summary(wrong, []) == "no solution is known of 4: 0 answers break no rule\n"
+    assert by_rules(wrong) == "no solution is known of 4: 0 answers break no rule\n"
+
+
+def test_the_summary_of_hard_sudokus_says_how_many_are_solved_by_the_guesses_they_need():
+    easy, hard = SUDOKU.splits["test"], Sudoku(HERE / "sudoku/paper").splits["test"]
+    found = {name: torch.cat((easy[name][:2], hard[name][:5])) for name in ("inputs", "labels")}
+    found["answers"] = found["labels"].clone()
+    found["answers"][[0, 2, 3], 40] = 0  # these are wrong: an easy one, and the first two hard ones
+    table = [line.split() for line in SUDOKU.summary(found, []).splitlines()[-3:]]
+    assert table == ["guesses needed none to 30 to 100 to 300 more".split(),
+                     "puzzles 2 0 5 0 0".split(), "exact accuracy 50.0% - 60.0% - -".split()]
+    assert SUDOKU.summary({**easy, "answers": easy["labels"]}, []) == ""
 
 
 def test_the_file_of_answers_is_csv_in_the_characters_of_the_task():

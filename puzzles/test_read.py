@@ -109,6 +109,14 @@ def test_puzzles_without_answers_can_only_be_the_test(tmp_path):
         read.read_splits(tmp_path, read.read_sudoku)
 
 
+def test_a_folder_may_have_puzzles_for_the_test_alone(tmp_path):
+    write(tmp_path, {"test.csv": csv_file(SUDOKUS[:30])})
+    splits, note = read.read_splits(tmp_path, read.read_sudoku)
+    assert [len(splits[split][0]) for split in ("train", "valid", "test")] == [0, 0, 30]
+    assert as_text(splits["test"][0]) == questions_of(SUDOKUS[:30])
+    assert note == "nothing to train on"
+
+
 def test_lists_without_a_header_are_read(tmp_path):
     lines = [line.split(",")[1:3] for line in SUDOKUS[:30]]
     write(tmp_path, {"asked.txt": "\n".join(question for question, _ in lines),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from puzzles import read
+from puzzles.guesses import count_guesses
 from puzzles.make import SPLITS, arc, files, maze, rules, sudoku
 from puzzles.make.__main__ import PUZZLES
 
@@ -47,6 +48,16 @@ def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
     assert len(seen) == sum(files.SIZES.values())
 
 
+def test_guesses_are_counted_as_on_the_climb_to_a_hard_sudoku():
+    questions, answers = read_set("sudoku/paper", read.read_sudoku)["test"]
+    twice = [sudoku.effort(question, answer, [0] * 81)
+             for question, answer in zip(questions[:5].tolist(), answers[:5].tolist())]
+    assert (2 * count_guesses(questions[:5])).tolist() == twice
+    assert count_guesses(questions[:5], most=50).tolist() == [np.inf, np.inf, 45, np.inf, 31.5]
+    easy = read_set("sudoku/small", read.read_sudoku)["test"][0]
+    assert count_guesses(easy).tolist() == [0] * 1000
+
+
 @pytest.mark.parametrize("name, sizes, shortest", [
     ("maze/small", files.SMALL_MAZE_SIZES, 1), ("maze/paper", files.SIZES, 111)])
 def test_mazes_have_one_shortest_path_each_and_share_no_walls(name, sizes, shortest):
@@ -58,7 +69,7 @@ def test_mazes_have_one_shortest_path_each_and_share_no_walls(name, sizes, short
         characters = np.array(list(read.MAZE))[answers]
         seen |= {maze.fingerprint(answer) for answer in characters}
         side = int(answers.shape[1] ** 0.5)
-        for answer in answers.reshape(-1, side, side)[:: len(answers) // 5]:
+        for answer in answers.reshape(-1, side, side)[:: len(answers) // 2]:
             marked = np.argwhere(answer == read.PATH)
             copies = np.repeat(answer[None], len(marked), axis=0)
             passable = copies > read.WALL
