@@ -51,8 +51,8 @@ def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
 def test_guesses_are_counted_as_on_the_climb_to_a_hard_sudoku():
     questions, answers = read_set("sudoku/paper", read.read_sudoku)["test"]
     twice = [sudoku.effort(question, answer, [0] * 81)
-             for question, answer in zip(questions[:5].tolist(), answers[:5].tolist())]
-    assert (2 * count_guesses(questions[:5])).tolist() == twice
+             for question, answer in zip(questions[:10].tolist(), answers[:10].tolist())]
+    assert (2 * count_guesses(questions[:10])).tolist() == twice
     assert count_guesses(questions[:5], most=50).tolist() == [np.inf, np.inf, 45, np.inf, 31.5]
     easy = read_set("sudoku/small", read.read_sudoku)["test"][0]
     assert count_guesses(easy).tolist() == [0] * 1000
