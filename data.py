@@ -203,8 +203,8 @@ class Sudoku(CsvTask):
         return tokens, torch.where(flip, cells.transpose(1, 2), cells).flatten(1)
 
 
-# The puzzles that need so many guesses, at most, stand in one column of the table.
-GUESSES = {"none": 0, "to 30": 30, "to 100": 100, "to 300": 300, "more": np.inf}
+# The columns of the table by guesses: puzzles that need at most so many, and more than the last.
+GUESS_COLUMNS = {"none": 0, "to 30": 30, "to 100": 100, "to 300": 300, "more": np.inf}
 
 
 def by_guesses(found):
@@ -217,7 +217,7 @@ def by_guesses(found):
         return ""
     right = (answers == labels).all(1).numpy()
     names, sizes, shares, fewer = "", "", "", -1
-    for name, most in GUESSES.items():
+    for name, most in GUESS_COLUMNS.items():
         chosen = (needed > fewer) & (needed <= most)
         names += f"{name:>8s}"
         sizes += f"{chosen.sum():8d}"

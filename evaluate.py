@@ -98,9 +98,9 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     """A batch of puzzles through so many views. A puzzle whose surest answer is surer than `halt`
     (0 to 1) gets no further view. Returns a dict with a row a puzzle. After each refinement step,
     (B, N_sup): is the "first" view's answer right, is the "surest" answer so far, is there "any"
-    right one so far, and would the model "halt" there in the first view. In the end: the "answers" (B, S), how
-    "sure" the model is of them (B,), how many "views" there were (B,), and for ARC "votes", of each
-    puzzle the list of (the last answer to a view, how sure). more: table, dtype."""
+    right one so far, and would the model "halt" there in the first view. In the end: the "answers"
+    (B, S), how "sure" the model is of them (B,), how many "views" there were (B,), and for ARC
+    "votes", of each puzzle a list of (a view's last answer, how sure). more: table, dtype."""
     size, cells = puzzles["inputs"].shape
     device = puzzles["inputs"].device
     found = {name: torch.zeros(size, N_sup, dtype=torch.bool, device=device)

@@ -49,6 +49,7 @@ SETTINGS = [
 MAY_CHANGE = "steps", "lr", "warmup", "decay", "puzzle_lr", "data", "test_puzzles"
 # What the small recipes of other tasks have otherwise.
 SMALL = {
+    # On mazes HRM learns far more slowly at a rate that does not fall.
     "maze": dict(steps=12_000, decay=1.0),
     # On ARC a single refinement step of two calls learned fastest of what was tried.
     "arc": dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
@@ -157,7 +158,7 @@ def check_resume(s, values, folder, checkpoint):
             raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
     if s.steps <= checkpoint["step"]:
         raise BadInput(f"--steps {s.steps}: the run has made {checkpoint['step']} training steps; "
-                       "give it more, and it goes on with the learning rate of the longer plan")
+                       "to go on it needs more")
     runs.refuse_lost_puzzles(s, checkpoint, folder)
 
 

@@ -399,7 +399,7 @@ def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     ("train --resume nowhere", "No such file"), ("bench --data nowhere", "No such file"),
     ("train --resume run --layers 3", "has 1"),
     ("train --resume run --steps 5 --data others/sudoku", "others/sudoku: not what the run was"),
-    ("train --resume run", "--steps 4: the run has made 4 training steps; give it more, and"),
+    ("train --resume run", "--steps 4: the run has made 4 training steps; to go on"),
     ("train --resume run --steps 3", "--steps 3: the run has made 4 training steps"),
     ("train --resume run --out b", "--out b: a run goes on in its own folder"),
     ("evaluate run --svg no/x.svg", "'no/x.svg' is not a file in a folder that exists"),
@@ -424,8 +424,8 @@ def test_a_run_whose_puzzles_have_moved_is_told_where_they_are(here):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-def test_lines_that_are_overwritten_fit_the_terminal(here, columns=60):
-    pty = pytest.importorskip("pty")
+def test_lines_that_are_overwritten_fit_the_terminal(here):
+    pty, columns = pytest.importorskip("pty"), 60
     ours, theirs = pty.openpty()
     command = f"{TRAIN['sudoku']} --steps 120 --hidden_size 32 --out wide"
     with subprocess.Popen([sys.executable, HERE / "train.py", *command.split()[1:]],

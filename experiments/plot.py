@@ -90,7 +90,8 @@ def heat_picture(model, puzzle):
     """Where a net works on a Sudoku: a small board for each refinement step from the second on, its
     cells the greener the further z_H moves there, red where the answer is then wrong."""
     moved, wrong = (part[:, 0] for part in movement(model, puzzle, 8))  # (8, 81)
-    parts, cell = [svg_text(0, 8, "How far z_H moves in each cell; red: the answer is wrong")], 9
+    parts = [svg_text(0, 8, "How far z_H moves in each cell; red: the answer is wrong")]
+    cell = 9  # pixels
     for step in range(1, 8):
         left = (step - 1) * 11 * cell
         parts.append(svg_text(left, 34, f"step {step + 1}"))

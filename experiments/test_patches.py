@@ -203,7 +203,7 @@ def test_the_experiments_without_training_run_as_they_are_shown(monkeypatch, cap
     assert capsys.readouterr().out.count("[") == 4  # a list for each
 
 
-def test_the_heat_picture_shows_where_a_state_moves_and_where_the_answer_is_wrong():
+def test_movement_is_how_far_a_state_goes_in_each_cell_and_where_the_answer_is_wrong():
     model, puzzles = small(trm.TRM), two_puzzles()
     moved, wrong = plot.movement(model, puzzles, 3)
     assert moved.shape == wrong.shape == (3, *puzzles["inputs"].shape)
@@ -216,13 +216,23 @@ def test_the_heat_picture_shows_where_a_state_moves_and_where_the_answer_is_wron
         assert torch.equal(wrong[step], logits.argmax(-1) != puzzles["labels"])
 
 
+def test_the_heat_picture_has_seven_boards_and_marks_wrong_cells():
+    model = trm.TRM(11, 81, hidden_size=8, num_heads=2, T_H=1, T_L=1)
+    puzzle = {"inputs": torch.ones(1, 81), "labels": torch.full((1, 81), 12)}  # never right
+    drawn = plot.heat_picture(model, puzzle), (HERE / "heat.svg").read_text()
+    wrong = []
+    for picture in drawn:
+        cells = ElementTree.fromstring(picture).findall("{*}rect")[1:]  # the first is the paper
+        wrong.append([cell.get("stroke") == plot.WRONG for cell in cells])
+    assert wrong[0] == [True] * 7 * 81
+    assert len(wrong[1]) == 7 * 81 and any(wrong[1][:81]) and not any(wrong[1][-81:])
+
+
 def test_the_pictures_show_what_results_csv_has(tmp_path, monkeypatch):
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert (HERE / "claims.svg").read_text() == plot.claims_picture(rows)
     assert (HERE / "calls.svg").read_text() == plot.calls_picture()
-    drawn = ElementTree.parse(HERE / "heat.svg").getroot().findall("{*}rect")
-    assert len(drawn) == 1 + 7 * 81  # the paper, and seven boards
     monkeypatch.chdir(tmp_path)  # where no run is yet
     for row in rows:  # each command is one that train.py or evaluate.py understands
         program, *flags = row["command"].split()[1:]

@@ -281,7 +281,7 @@ def svg_lines(side, box):
 
 
 def svg_dark_colours():
-    """CSS that on a dark page gives each colour its dark one: it finds elements by their colours."""
+    """CSS that gives each colour its dark one on a dark page: it finds elements by colour."""
     rules = "".join(f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}'
                     for light, dark in DARK.items())
     return f"@media(prefers-color-scheme:dark){{{rules}}}"
