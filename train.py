@@ -246,7 +246,7 @@ def introduce(s, task, device, dtype, folder, checkpoint):
     print(f"{parameters:,} parameters; {operations / 1e9:.2f} GFLOP to train one puzzle by one "
           "refinement step")
     print(f"{len(task.splits['train']['inputs']):,} training puzzles; {device}, "
-          f"{torch.get_num_threads()} threads, {str(dtype).split('.')[-1]}; the run's folder is "
+          f"{torch.get_num_threads()} threads, {str(dtype).split('.')[-1]}\nthe run's folder is "
           f"{folder}", flush=True)
     if checkpoint:
         print(f"the run goes on after step {checkpoint['step']}", *recipes.changes(s, checkpoint),

@@ -117,7 +117,7 @@ MARKS = {  # (new, wrong) -> the mark behind a cell, or the number of its colour
 }
 LEGEND = {  # are there colours? -> what the marks or the colours mean
     False: "+ new in this step, x wrong, * new and wrong",
-    True: "bold: given, green: new in this step, red: wrong, red background: both; _: a blank",
+    True: "bold: given, green: new, red: wrong, red background: both; _: a blank",
 }
 BY_RULES = "\nA cell is wrong if it is blank, breaks the rules, or overwrites the puzzle."
 
