@@ -60,14 +60,13 @@ class Task:
 # ---- Sudoku, mazes, and others in csv files ------------------------------------------------------
 
 
-def give_hints(puzzles, share):
-    """A batch in which so large a share of the puzzles has hints: some of the cells are filled in
-    from the solution, from none to all of them. So a net sees boards that are nearly solved."""
+def give_hints(puzzles, most):
+    """A batch in which cells are filled in from the solution, as hints: of each puzzle a share that
+    is drawn for it, from none to `most` (0 to 1). So a net sees puzzles of every difficulty."""
     inputs, labels = puzzles["inputs"], puzzles["labels"]
     size, device = len(inputs), inputs.device
-    hinted = torch.rand(size, 1, device=device) < share
-    filled = torch.rand(size, 1, device=device)  # of the cells of each puzzle, the share
-    given = hinted & (torch.rand(inputs.shape, device=device) < filled) & (labels != 0)
+    share = most * torch.rand(size, 1, device=device)
+    given = (torch.rand(inputs.shape, device=device) < share) & (labels != 0)
     return {**puzzles, "inputs": torch.where(given, labels, inputs)}
 
 

@@ -160,7 +160,8 @@ def build_model(s, task, device):
 
 def load_task(s, device):
     """The task that settings describe, with its puzzles on the device. Raises BadInput."""
-    bundled = BUNDLED / s.task / s.scale
+    folder = "small" if s.scale == "small" else "paper"  # medium trains on the paper's kind, too
+    bundled = BUNDLED / s.task / folder
     path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
     if s.task == "arc":
         if s.train_puzzles:

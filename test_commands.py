@@ -392,6 +392,7 @@ def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     ("train --step 5", "unrecognized"), ("evaluate run --halt 2", "2 is not between 0 and 1"),
     ("train --hidden_size 30 --mixer attention", "30 does not"), ("train --positions x", "invalid"),
     ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
+    ("train --task maze --scale medium", "--scale medium: there is no such recipe for"),
     ("train --task arc --hints 0.5", "--hints: an ARC answer is a grid of its own"),
     ("train --task arc --train_puzzles 5", "--train_puzzles: ARC trains on all of its tasks"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
@@ -456,9 +457,17 @@ def test_what_the_encoding_of_the_output_lacks_is_escaped(here):
     assert found.returncode == 2 and found.stderr.count(b"\n") == 1 and b"\\u6ca1" in found.stderr
 
 
-@pytest.mark.parametrize("task", TRAIN)
-def test_the_small_recipe_is_one_for_both_models(task):
-    assert recipes.recipe("hrm", task, "small") == recipes.recipe("trm", task, "small")
+@pytest.mark.parametrize("scale, task", [
+    ("small", "sudoku"), ("small", "maze"), ("small", "arc"), ("medium", "sudoku")])
+def test_a_recipe_at_home_is_one_for_both_models(scale, task):
+    assert recipes.recipe("hrm", task, scale) == recipes.recipe("trm", task, scale)
+
+
+def test_medium_trains_on_the_bundled_hard_sudokus(here):
+    out = call("train --scale medium --hidden_size 8 --batch_size 2 --steps 1 --test_puzzles 5")
+    table = re.search(r"guesses needed .*\n  puzzles +(\d+) ", out)
+    assert "1,000 training puzzles" in out and "runs/trm-sudoku-medium" in out
+    assert table and table[1] == "0"  # none that needs no guess
 
 
 def test_the_papers_recipes_are_the_papers():

@@ -90,18 +90,19 @@ def test_a_batch_of_sudokus_is_drawn_from_the_training_puzzles_alone():
 
 
 @pytest.mark.parametrize("task", [SUDOKU, MAZE])
-def test_hints_are_of_the_solution_and_from_none_of_it_to_all(task):
+def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it(task):
     torch.manual_seed(0)
     puzzles = task.batch(1000)
     inputs, labels = puzzles["inputs"], puzzles["labels"]
     before, open_cells = inputs.clone(), inputs != labels
-    for share in (0.0, 0.3, 1.0):
-        found = give_hints(puzzles, share)
+    for most in (0.0, 0.3, 1.0):
+        found = give_hints(puzzles, most)
         given = found["inputs"] != before
         assert (found["inputs"] == labels)[given].all() and (found["labels"] == labels).all()
         filled = given.sum(1) / open_cells.sum(1)  # of the cells to be filled in
-        assert abs(filled.mean() - share / 2) < 0.03
-        assert share < 1 or filled.min() < 0.1 and filled.max() > 0.9
+        assert abs(filled.mean() - most / 2) < 0.03
+        assert filled.max() < 0.7 or most == 1 or task is MAZE  # whose paths may be one cell
+        assert most < 1 or filled.min() < 0.1 and filled.max() > 0.9
         assert (inputs == before).all()  # the puzzles are left as they are
     unknown = give_hints({"inputs": inputs, "labels": torch.zeros_like(labels)}, 1.0)
     assert (unknown["inputs"] == inputs).all()
