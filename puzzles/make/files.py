@@ -8,6 +8,7 @@ import json
 from puzzles.make import SPLITS, arc, maze, rules, sudoku
 
 SIZES = {"train": 1000, "valid": 200, "test": 1000}
+EXTREME_SIZES = {"train": 0, "valid": 0, "test": 500}  # to test alone
 SMALL_MAZE_SIZES = {"train": 4000, "valid": 200, "test": 1000}
 
 
@@ -20,15 +21,15 @@ def csv_line(question, answer, rating):
 
 
 def write_csv(folder, puzzle, fingerprint, sizes):
-    """Write train.csv, valid.csv and test.csv; fail if two puzzles may share their solution up to
-    symmetry.
+    """Write train.csv, valid.csv and test.csv, those that have puzzles; fail if two puzzles may
+    share their solution up to symmetry.
 
     puzzle(split, i) makes puzzle i of a split: its question, answer and rating. fingerprint(answer)
     is the same for all answers that symmetries carry into each other. sizes: {split: how many}.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seen = set()
-    for split in SPLITS:
+    for split in (split for split in SPLITS if sizes[split]):
         lines = ["source,question,answer,rating"]
         for i in range(sizes[split]):
             question, answer, rating = puzzle(split, i)
@@ -50,6 +51,7 @@ def write_arc(folder, rules_by_name):
 SETS = {  # the folder of each set -> the function that writes it, and what this takes
     "sudoku/small": (write_csv, sudoku.small_sudoku, sudoku.fingerprint, SIZES),
     "sudoku/paper": (write_csv, sudoku.hard_sudoku, sudoku.fingerprint, SIZES),
+    "sudoku/extreme": (write_csv, sudoku.extreme_sudoku, sudoku.fingerprint, EXTREME_SIZES),
     "maze/small": (write_csv, maze.small_maze, maze.fingerprint, SMALL_MAZE_SIZES),
     "maze/paper": (write_csv, maze.paper_maze, maze.fingerprint, SIZES),
     "arc/training": (write_arc, rules.TRAINING),

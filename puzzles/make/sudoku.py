@@ -174,7 +174,10 @@ def small_sudoku(split, i):
 # The climb to a hard puzzle stops
 ENOUGH_EFFORT = 100  # when its `effort`, twice the guesses that are expected, is as high as this,
 MOST_STEPS = 500  # or after so many steps;
-LOWEST_RATING = 10  # but not while its rating is lower than this
+LOWEST_RATING = 10  # but not while its rating is lower than this.
+# For an extreme puzzle
+EXTREME_EFFORT, EXTREME_STEPS = 400, 1000  # the same,
+EXTREME_RATINGS = 200, 1000  # and its rating is from 200 to 1000, or another climb begins.
 OPEN = table([ANY_DIGIT] * 81)
 
 
@@ -256,24 +259,42 @@ def rate(question):
     return (len(guesses) + 5) // 10
 
 
+def climb(random, answer, question, best):
+    """One step towards a harder puzzle: take one or two clues out, repair the puzzle, and keep what
+    comes of it unless it is easier. best: the question's effort. Returns the new two."""
+    clues = random.permutation([cell for cell in range(81) if question[cell]]).tolist()
+    out = clues[: random.randint(1, 3)]
+    trial = table([0 if cell in out else digit for cell, digit in enumerate(question)])
+    guesses = repair(trial, table(answer), table(random.permutation(81).tolist()))
+    return ([int(digit) for digit in trial], guesses) if guesses >= best else (question, best)
+
+
 def hard_sudoku(split, i):
     """Question, answer and rating of a minimal puzzle, made hard by climbing.
 
-    Random minimal puzzles take two or three guesses. So take one or two clues out, repair the
-    puzzle, and keep what comes of it unless it is easier; a few hundred such steps lead to dozens
-    of guesses.
+    Random minimal puzzles take two or three guesses. A few hundred steps lead to dozens.
     """
     random = np.random.RandomState([3, SPLITS.index(split), i])
     (answer,) = solutions(propagate([0] * 81), random, limit=1)
     question, best, rating, tried = [0] * 81, -1, 0, 0
     while rating < LOWEST_RATING:
-        clues = random.permutation([cell for cell in range(81) if question[cell]]).tolist()
-        out = clues[: random.randint(1, 3)]
-        trial = table([0 if cell in out else digit for cell, digit in enumerate(question)])
-        guesses = repair(trial, table(answer), table(random.permutation(81).tolist()))
-        if guesses >= best:
-            question, best = [int(digit) for digit in trial], guesses
+        question, best = climb(random, answer, question, best)
         tried += 1
         if best >= ENOUGH_EFFORT or tried >= MOST_STEPS:
             rating = rate(question)  # where all ten runs are lucky, it climbs on
     return question, answer, rating
+
+
+def extreme_sudoku(split, i):
+    """As `hard_sudoku`, of hundreds of guesses. About every fourth climb gets there."""
+    random = np.random.RandomState([4, SPLITS.index(split), i])
+    while True:
+        (answer,) = solutions(propagate([0] * 81), random, limit=1)
+        question, best, tried = [0] * 81, -1, 0
+        while best < EXTREME_EFFORT and tried < EXTREME_STEPS:
+            question, best = climb(random, answer, question, best)
+            tried += 1
+        if best >= EXTREME_EFFORT:
+            rating = rate(question)
+            if EXTREME_RATINGS[0] <= rating <= EXTREME_RATINGS[1]:
+                return question, answer, rating

@@ -48,6 +48,19 @@ def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
     assert len(seen) == sum(files.SIZES.values())
 
 
+def test_extreme_sudokus_have_one_solution_and_need_hundreds_of_guesses():
+    file = PUZZLES / "sudoku/extreme/test.csv"
+    questions, answers = read.read_sudoku(file)
+    ratings = [int(line.rsplit(",", 1)[1]) for line in file.read_text().splitlines()[1:]]
+    assert len(questions) == 500 and 200 <= min(ratings) and max(ratings) <= 1000
+    assert len({sudoku.fingerprint(answer) for answer in answers.tolist()}) == 500
+    assert count_guesses(questions[:50]).min() > 150  # where the rating is a mean of ten runs
+    for question, answer in zip(questions[:3].tolist(), answers.tolist()):
+        random = np.random.RandomState(0)
+        assert sudoku.solutions(sudoku.propagate(question), random, limit=2) == [answer]
+    assert sudoku.rate(questions[0].tolist()) == ratings[0]
+
+
 def test_guesses_are_counted_as_on_the_climb_to_a_hard_sudoku():
     questions, answers = read_set("sudoku/paper", read.read_sudoku)["test"]
     twice = [sudoku.effort(question, answer, [0] * 81)
