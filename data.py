@@ -60,12 +60,12 @@ class Task:
 # ---- Sudoku, mazes, and others in csv files ------------------------------------------------------
 
 
-def give_hints(puzzles, most):
+def give_hints(puzzles, largest_share):
     """A batch in which cells are filled in from the solution, as hints: of each puzzle a share that
-    is drawn for it, from none to `most` (0 to 1). So a net sees puzzles of every difficulty."""
+    is drawn for it, from 0 to the largest. So a net sees puzzles of every difficulty."""
     inputs, labels = puzzles["inputs"], puzzles["labels"]
     size, device = len(inputs), inputs.device
-    share = most * torch.rand(size, 1, device=device)
+    share = largest_share * torch.rand(size, 1, device=device)
     given = (torch.rand(inputs.shape, device=device) < share) & (labels != 0)
     return {**puzzles, "inputs": torch.where(given, labels, inputs)}
 

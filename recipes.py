@@ -34,8 +34,8 @@ SETTINGS = [
     ("weight_decay", 0.1, "positive", "weight decay of AdamW"),
     ("ema", 0.999, "share", "how much of itself the weights' moving average keeps in a step"),
     ("explore", 0.5, "share", "the share of puzzles that may not halt before a random step"),
-    ("hints", 0.0, "share", "the largest share of a puzzle's cells given as hints, at the start"),
-    ("hints_end", 0.0, "share", "the largest share of a puzzle's cells given as hints, at the end"),
+    ("hints", 0.0, "share", "the largest share of cells given as hints, at the start (not ARC)"),
+    ("hints_end", 0.0, "share", "the largest share of cells given as hints, at the end"),
     ("puzzle_lr", 0.1, "positive", "learning rate of the puzzle embeddings (ARC)"),
     ("puzzle_decay", 0.1, "positive", "weight decay of the puzzle embeddings (ARC)"),
     ("augmentations", 8, "whole", "views of a task, each with a puzzle embedding (ARC)"),
@@ -56,7 +56,7 @@ SMALL = {
                 steps=20_000, decay=1.0, ema=0.98),
 }
 # The medium recipe, less than an hour on a laptop, the same for both models: Sudokus that need
-# dozens of guesses. Hints make easier puzzles of them, and the fewer, the more the net has learned.
+# dozens of guesses. Hints make them easier, and there are fewer of them towards the end.
 MEDIUM = dict(hidden_size=128, T_H=1, T_L=4, N_sup=8, steps=20_000, lr=3e-3, decay=1.0, hints=0.6,
               hints_end=0.1)
 # The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for

@@ -95,14 +95,16 @@ def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it(task):
     puzzles = task.batch(1000)
     inputs, labels = puzzles["inputs"], puzzles["labels"]
     before, open_cells = inputs.clone(), inputs != labels
-    for most in (0.0, 0.3, 1.0):
-        found = give_hints(puzzles, most)
+    for largest in (0.0, 0.3, 1.0):
+        found = give_hints(puzzles, largest)
         given = found["inputs"] != before
         assert (found["inputs"] == labels)[given].all() and (found["labels"] == labels).all()
         filled = given.sum(1) / open_cells.sum(1)  # of the cells to be filled in
-        assert abs(filled.mean() - most / 2) < 0.03
-        assert filled.max() < 0.7 or most == 1 or task is MAZE  # whose paths may be one cell
-        assert most < 1 or filled.min() < 0.1 and filled.max() > 0.9
+        assert abs(filled.mean() - largest / 2) < 0.03
+        if largest == 1:
+            assert filled.min() < 0.1 and filled.max() > 0.9
+        elif task is SUDOKU:  # a maze's path may be one cell
+            assert filled.max() < 0.7
         assert (inputs == before).all()  # the puzzles are left as they are
     unknown = give_hints({"inputs": inputs, "labels": torch.zeros_like(labels)}, 1.0)
     assert (unknown["inputs"] == inputs).all()

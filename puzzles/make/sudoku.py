@@ -175,9 +175,10 @@ def small_sudoku(split, i):
 ENOUGH_EFFORT = 100  # when its `effort`, twice the guesses that are expected, is as high as this,
 MOST_STEPS = 500  # or after so many steps;
 LOWEST_RATING = 10  # but not while its rating is lower than this.
-# For an extreme puzzle
-EXTREME_EFFORT, EXTREME_STEPS = 400, 1000  # the same,
-EXTREME_RATINGS = 200, 1000  # and its rating is from 200 to 1000, or another climb begins.
+# The climb to an extreme puzzle stops
+EXTREME_EFFORT = 400  # when its effort is as high as this. Another climb begins
+EXTREME_STEPS = 1000  # after so many steps,
+EXTREME_RATINGS = 200, 1000  # or where the rating is not from the first to the second of these.
 OPEN = table([ANY_DIGIT] * 81)
 
 
@@ -286,7 +287,8 @@ def hard_sudoku(split, i):
 
 
 def extreme_sudoku(split, i):
-    """As `hard_sudoku`, of hundreds of guesses. About every fourth climb gets there."""
+    """Question, answer and rating of a minimal puzzle that takes hundreds of guesses. About every
+    fourth climb gets there."""
     random = np.random.RandomState([4, SPLITS.index(split), i])
     while True:
         (answer,) = solutions(propagate([0] * 81), random, limit=1)
