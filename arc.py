@@ -5,6 +5,7 @@ grid are tokens on a square canvas. Read `Arc` first. [H] is HRM's paper, arXiv 
 TRM's, arXiv 2510.04871.
 """
 import difflib
+import math
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch.distributed as dist
 
 from cli import BadInput
 from data import Task
-from puzzles import draw, read
+from puzzles import read
 
 END, BLACK = 1, 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 UNDOES = 0, 3, 2, 1, 4, 5, 6, 7  # which symmetry of the square undoes each
@@ -30,7 +31,7 @@ def turn(grid, number):
 def crop(tokens):
     """An answer as ARC reads it: the largest rectangle in the top left corner that holds only
     colours. (S,) tokens -> 2-D array of colours, maybe empty."""
-    side = int(len(tokens) ** 0.5)
+    side = math.isqrt(len(tokens))
     grid = np.asarray(tokens).reshape(side, side)
     reach = np.cumprod(grid >= BLACK, axis=1).sum(1)  # how far each row goes on in colours
     wide = np.minimum.accumulate(reach)  # how far all rows down to this one do
@@ -112,7 +113,9 @@ class Arc(Task):
     """
 
     vocab_size, votes, separate, characters = 12, True, True, "  .123456789"
-    symbols, fills = draw.ARC_SYMBOLS, draw.ARC_FILLS
+    symbols = ("",) * 12
+    fills = (None, None, "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa",
+             "#f012be", "#ff851b", "#7fdbff", "#870c25")  # the colours as ARC's own pages show them
 
     def __init__(self, path, device="cpu", augmentations=1000, canvas=0):
         training, evaluation, self.note = read.read_arc(path)
@@ -223,7 +226,6 @@ class Arc(Task):
         """View k of tests. Returns it, and the function that turns answers to it back: tokens
         (N, S) to what ARC reads of them, as tokens in the test's own orientation and colours."""
         view = self.through_view(puzzles["test"], k)
-
         turns = self.turns[view["ids"]].tolist()
         colours = self.colours[view["ids"], BLACK:].cpu().numpy() - BLACK
 
@@ -246,16 +248,16 @@ class Arc(Task):
     def typed(self, name):
         """An evaluation task's name -> its first test, as a split of its own. Raises BadInput."""
         test = self.splits["test"]
-        for i, place in enumerate(test["test"].tolist()):
-            if self.names[self.tests[place][0]] == name:
-                return {part: values[i : i + 1] for part, values in test.items()}
-        known = {self.names[self.tests[place][0]] for place in test["test"].tolist()}
-        nearest = ", ".join(difflib.get_close_matches(name, known, cutoff=0)[:3])
-        raise BadInput(f"--puzzle {name}: no evaluation task has this name; the nearest are "
-                       f"{nearest}")
+        names = [self.names[self.tests[place][0]] for place in test["test"].tolist()]
+        if name not in names:
+            nearest = ", ".join(difflib.get_close_matches(name, set(names), cutoff=0))
+            raise BadInput(f"--puzzle {name}: no evaluation task has this name; the nearest are "
+                           f"{nearest}")
+        first = names.index(name)
+        return {part: values[first : first + 1] for part, values in test.items()}
 
     def title(self, puzzle):
-        number, k, _ = self.tests[puzzle["test"]]
+        number, k, _ = self.tests[puzzle["test"].item()]
         return f": task {self.names[number]}, test {k + 1}"
 
     def guesses(self, found, votes):
@@ -274,7 +276,8 @@ class Arc(Task):
             if output is not None:
                 right = [np.array_equal(guess, output) for guess in guesses]
                 solved.setdefault(number, []).append([right[0], any(right)])
-        one, two = sum((np.mean(tests, axis=0) for tests in solved.values()), np.zeros(2))
+        shares = [np.mean(tests, axis=0) for tests in solved.values()]  # of a task's tests
+        one, two = np.sum(shares, axis=0) if shares else (0, 0)
         return (f"the vote of the views: of {len(solved)} tasks {one:g} solved with one guess "
                 f"(pass@1), {two:g} with two (pass@2)\n")
 
@@ -285,7 +288,7 @@ class Arc(Task):
 
     @staticmethod
     def tidy(tokens):
-        return on_canvas(crop(tokens), int(len(tokens) ** 0.5), end=0)
+        return on_canvas(crop(tokens), math.isqrt(len(tokens)), end=0)
 
     @classmethod
     def wrong(cls, inputs, answer, labels=None):

@@ -70,10 +70,12 @@ def in_one_line(main, argv=None):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return main(argv)
+        code = main(argv)
+        sys.stdout.flush()  # here, where it is noticed if whoever read the output has gone
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read the output has gone
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (BadInput, OSError) as error:  # an OSError: a path that is no path
@@ -173,7 +175,10 @@ def write_atomically(path, content):
         raise Failure(f"{path} could not be written (not a file)")
     try:
         with open(beside, "wb") as file:
-            content(file) if callable(content) else file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -6,6 +6,7 @@ token ids, and on ARC "ids" (N,), whose puzzle embedding is whose. Label 0 is no
 Token ids are those of the papers' public codes. puzzles/read.py reads the files.
 """
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -81,12 +82,14 @@ class CsvTask(Task):
 
     def __init__(self, path, device="cpu", train_puzzles=None):
         found, self.note = read.read_splits(path, self.read_file, train_puzzles)
+        self.seq_len = found["test"][0].shape[1]
+        if math.isqrt(self.seq_len) ** 2 != self.seq_len:
+            raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
         self.splits = {}
         for split, (question, answer) in found.items():
             answer = np.zeros_like(question) if answer is None else answer
             puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
             self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
-        self.seq_len = question.shape[1]
 
     def parse(self, text):
         """A puzzle that a user typed -> tokens (1, S) uint8. Raises BadInput."""
@@ -150,17 +153,24 @@ class CsvTask(Task):
         other = known & (found["answers"] != found["labels"]).any(1)
         if not known.all():
             kept = self.answers_by_the_rules(found, ~known)
-            text += f"no solution is known of {(~known).sum():,}: {kept:,} answers break no rule\n"
+            text += f"no solution is known of {(~known).sum():,}"
+            text += "\n" if kept is None else f": {kept:,} answers break no rule\n"
         kept = self.answers_by_the_rules(found, other)
         if kept:
             text += f"{kept:,} more answers differ from the file's and break no rule\n"
         return text
 
     def answers_by_the_rules(self, found, chosen):
-        """How many answers to the chosen puzzles, (N,) bool, break no rule of the puzzle."""
-        pairs = zip(found["inputs"][chosen].numpy(), found["answers"][chosen].numpy())
-        wrong = [self.wrong(question, answer) for question, answer in pairs]
-        return sum(cells is not None and not cells.any() for cells in wrong)
+        """How many answers to the chosen puzzles, (N,) bool, break no rule of the puzzle; None
+        where a task knows no rules."""
+        count = 0
+        for question, answer in zip(found["inputs"][chosen].numpy(),
+                                    found["answers"][chosen].numpy()):
+            wrong = self.wrong(question, answer)
+            if wrong is None:
+                return None
+            count += not wrong.any()
+        return count
 
     def answers_file(self, found, votes):
         """The text of a file for the answers: csv."""
@@ -172,12 +182,21 @@ class Sudoku(CsvTask):
 
     vocab_size, blank, characters, box = 11, 1, "..123456789", 3
     any_answer = "chosen by the rules"  # an answer that breaks no rule is the solution
-    wrong = staticmethod(draw.sudoku_wrong)
 
     @staticmethod
     def read_file(path):
         question, answer = read.read_sudoku(path)
         return question + 1, None if answer is None else answer + 1
+
+    @staticmethod
+    def wrong(inputs, answer, labels=None):
+        """As Task.wrong. By the rules a cell is wrong if its digit stands twice in a row, column or
+        box, if it is blank, or if it overwrites a given digit."""
+        if labels is not None:
+            return answer != labels
+        digits = np.maximum(answer, 1).astype(np.uint8) - 1  # 0 for a blank, and for a pad
+        overwritten = (inputs > 1) & (answer != inputs)
+        return read.broken_cells(digits[None])[0] | (digits == 0) | overwritten
 
     def parse(self, text):
         return read.parse_sudoku(text) + 1
@@ -230,8 +249,19 @@ class Maze(CsvTask):
     """side * side cells; tokens: 0 pad, 1 '#', 2 ' ', 3 'S', 4 'G', 5 'o', the path from S to G."""
 
     vocab_size, blank, characters, most_views = 6, read.OPEN, read.MAZE, 8
-    symbols, fills = draw.MAZE_SYMBOLS, draw.MAZE_FILLS
-    read_file, wrong = staticmethod(read.read_maze), staticmethod(draw.maze_wrong)
+    symbols, fills = ("?", "", "", "S", "G", "\u25cf"), (None, draw.INK, None, None, None, None)
+    read_file = staticmethod(read.read_maze)
+
+    @staticmethod
+    def wrong(inputs, answer, labels=None):
+        """As Task.wrong. By the rules a cell is wrong that overwrites the maze; so are the start
+        and the path if that is no shortest path."""
+        if labels is not None:
+            return answer != labels
+        side = math.isqrt(len(answer))
+        solved = read.is_shortest(answer.reshape(1, side, side))[0]
+        overwritten = np.where(answer == read.PATH, read.OPEN, answer) != inputs
+        return overwritten | (np.isin(answer, [read.START, read.PATH]) & ~solved)
 
     def parse(self, text):
         return read.parse_maze(text, self.seq_len)
@@ -239,7 +269,7 @@ class Maze(CsvTask):
     def turns(self, device):
         """(8, S): from which cell each cell takes its token in each symmetry of the square. The
         first one changes nothing."""
-        grid = torch.arange(self.seq_len, device=device).view(int(self.seq_len**0.5), -1)
+        grid = torch.arange(self.seq_len, device=device).view(math.isqrt(self.seq_len), -1)
         ways = [side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]
         return torch.stack(ways).flatten(1)
 

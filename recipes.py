@@ -13,34 +13,34 @@ from cli import BadInput
 
 # ---- the recipes ---------------------------------------------------------------------------------
 
-# The small recipe, minutes on a laptop, the same for both models: name, value, what is allowed,
-# what it is.
+# The small recipe, minutes on a laptop, the same for both models: name, value, what is allowed (the
+# choices, or one of KINDS below), what it is.
 SETTINGS = [
     ("hidden_size", 64, "whole", "channels of each position"),
     ("num_heads", 4, "whole", "heads of attention, which share the channels"),
     ("layers", 1, "whole", "layers of a net; HRM has two nets"),
     ("mixer", "mlp", ("attention", "mlp"), "what mixes the positions"),
     ("positions", "learned", ("rotary", "learned"), "how attention tells the positions apart"),
-    ("prefix_len", 0, "from_0", "positions before the cells"),
+    ("prefix_len", 0, "whole_or_0", "positions before the cells"),
     ("T_H", 2, "whole", "updates of the answer z_H in a refinement step"),
     ("T_L", 2, "whole", "updates of the thoughts z_L before each update of the answer"),
     ("N_sup", 4, "whole", "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, "from_0", "an N_sup of 1 for so many training steps at the start"),
+    ("shallow", 0, "whole_or_0", "an N_sup of 1 for so many training steps at the start"),
     ("batch_size", 16, "whole", "puzzles in a batch: the slots"),
     ("steps", 6000, "whole", "training steps"),
-    ("lr", 4e-3, "positive", "learning rate of AdamW"),
+    ("lr", 4e-3, "number", "learning rate of AdamW"),
     ("warmup", 100, "whole", "training steps over which the rates rise"),
     ("decay", 0.0, "share", "the last share of the training, over which the rates fall to 0"),
-    ("weight_decay", 0.1, "positive", "weight decay of AdamW"),
+    ("weight_decay", 0.1, "number", "weight decay of AdamW"),
     ("ema", 0.999, "share", "how much of itself the weights' moving average keeps in a step"),
     ("explore", 0.5, "share", "the share of puzzles that may not halt before a random step"),
     ("hints", 0.0, "share", "the largest share of cells given as hints, at the start (not ARC)"),
     ("hints_end", 0.0, "share", "the largest share of cells given as hints, at the end"),
-    ("puzzle_lr", 0.1, "positive", "learning rate of the puzzle embeddings (ARC)"),
-    ("puzzle_decay", 0.1, "positive", "weight decay of the puzzle embeddings (ARC)"),
+    ("puzzle_lr", 0.1, "number", "learning rate of the puzzle embeddings (ARC)"),
+    ("puzzle_decay", 0.1, "number", "weight decay of the puzzle embeddings (ARC)"),
     ("augmentations", 8, "whole", "views of a task, each with a puzzle embedding (ARC)"),
-    ("canvas", 0, "from_0", "side of the square in which grids move about; 0: they stay (ARC)"),
-    ("seed", 0, "from_0", "the seed of all that is random"),
+    ("canvas", 0, "whole_or_0", "side of the square in which grids move about; 0: they stay (ARC)"),
+    ("seed", 0, "seed", "the seed of all that is random"),
     ("train_puzzles", None, "whole", "train on so many of the puzzles, drawn at random"),
     ("test_puzzles", None, "whole", "test on the first so many"),
     ("data", None, "text", "published files in place of the bundled puzzles: a path"),
@@ -98,8 +98,9 @@ def between(kind, low, high):
     return number
 
 
-KINDS = {"whole": between(int, 1, 10**9), "from_0": between(int, 0, 2**63 - 1),
-         "positive": between(float, 0, 10**9), "share": between(float, 0, 1), "text": str}
+KINDS = {"whole": between(int, 1, 10**9), "whole_or_0": between(int, 0, 10**6),
+         "seed": between(int, 0, 2**63 - 1), "number": between(float, 0, 10**9),
+         "share": between(float, 0, 1), "text": str}
 
 
 def new_file(path):
@@ -134,7 +135,8 @@ def parse(argv):
     for name, _, allowed, about in SETTINGS:
         kind = {"choices": allowed} if isinstance(allowed, tuple) else {"type": KINDS[allowed]}
         default = "" if values[name] is None else f" ({values[name]})"
-        parser.add_argument(f"--{name}", default=values[name], help=about + default, **kind)
+        about = f"{about}{default}".replace("%", "%%")  # argparse would read a path's % as a code
+        parser.add_argument(f"--{name}", default=values[name], help=about, **kind)
     add = parser.add_argument
     add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
     add("--dtype", choices=["float32", "bfloat16"], default=values.get("dtype"),
@@ -162,8 +164,8 @@ def check_resume(s, values, folder, checkpoint):
         raise BadInput(f"{folder}: not the folder of a run that can go on")
     if s.out:
         raise BadInput(f"--out {s.out}: a run goes on in its own folder, {folder}")
-    for name in {"model", "task", "scale", *(name for name, *_ in SETTINGS)} - {*MAY_CHANGE}:
-        if vars(s)[name] != values[name]:
+    for name in ("model", "task", "scale", *(name for name, *_ in SETTINGS)):
+        if name not in MAY_CHANGE and vars(s)[name] != values[name]:
             raise BadInput(f"--{name} {vars(s)[name]}: the run has {values[name]}")
     if s.steps <= checkpoint["step"]:
         raise BadInput(f"--steps {s.steps}: the run has made {checkpoint['step']} training steps; "
@@ -199,7 +201,7 @@ def parse_evaluation(argv):
         "'#.SG' row by row; the name of an ARC task")
     add("--svg", type=new_file, metavar="FILE", help="draw what is watched as a moving "
         "picture, too, in a new file")
-    add("--seed", type=KINDS["from_0"],
+    add("--seed", type=KINDS["seed"],
         help="of the random views, and of the puzzle that is watched")
     add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
     add("--device", default=runs.default_device(), help="cpu, cuda, mps, ... (what is there)")
@@ -208,4 +210,6 @@ def parse_evaluation(argv):
     args = parser.parse_args(argv)
     if args.answers and (args.watch or args.puzzle is not None):
         raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
+    if args.answers and args.answers == args.svg:
+        raise BadInput(f"--svg {args.svg}: the same file as --answers")
     return args

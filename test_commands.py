@@ -197,6 +197,20 @@ def test_a_run_that_a_signal_stops_goes_on_as_if_nothing_had_been(here, model, t
     assert log_of(parts) == log_of(f"whole-{number}") and len(log_of(parts)) == 1 + min(steps, 20)
 
 
+def test_a_signal_in_the_last_evaluation_leaves_nothing_to_go_on_with(here, monkeypatch, capsys):
+    validate = evaluate.validate
+
+    def interrupted(*arguments, **more):
+        signal.raise_signal(signal.SIGINT)
+        return validate(*arguments, **more)
+
+    monkeypatch.setattr(evaluate, "validate", interrupted)
+    command = f"{TRAIN['sudoku']} --steps 1 --out last"
+    assert in_one_line(train.main, command.split()[1:]) == 130
+    assert load("last")["step"] == 1
+    assert capsys.readouterr().out.endswith("\nsaved in last\n")
+
+
 def test_another_seed_gives_another_run(here):
     call(f"{TRAIN['sudoku']} --steps 4 --seed 2 --out seed2")
     one, two = load("run"), load("seed2")
@@ -413,6 +427,8 @@ def test_arc_is_evaluated_on_the_tasks_that_it_was_trained_on_alone(here):
     ("evaluate run --answers no/a.csv", "not a file in a folder that exists"),
     ("evaluate run --answers few/sudoku/test.csv", "exists, and is left as it is"),
     ("evaluate run --answers a.csv --watch", "of all test puzzles"),
+    ("evaluate run --answers a.csv --svg a.csv", "--svg a.csv: the same file as --answers"),
+    ("train --task arc --canvas 2000000", "2000000 is not between 0 and 1000000"),
     ("evaluate run --data few/maze", "few/maze")])
 def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     files = {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()}
@@ -442,6 +458,24 @@ def test_lines_that_are_overwritten_fit_the_terminal(here):
     lines = [line for line in written.split("\r") if line and "\n" not in line]
     assert any("of the slots right" in line for line in lines)
     assert {len(line) for line in lines} == {columns - 1}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells of a closed pipe in another way")
+def test_a_reader_who_leaves_early_is_no_error_to_tell(here):
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = subprocess.run([sys.executable, HERE / "evaluate.py", "run"], stdout=writer,
+                           stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (1, b"")
+
+
+def test_help_is_shown_also_where_a_path_has_a_percent_sign(here, capsys):
+    shutil.copytree("few/sudoku", "100%s")
+    call(f"{TRAIN['sudoku']} --data 100%s --steps 1 --out percent")
+    with pytest.raises(SystemExit):
+        train.main(["--resume", "percent", "--help"])
+    assert "100%s" in capsys.readouterr().out
 
 
 def test_what_the_encoding_of_the_output_lacks_is_escaped(here):

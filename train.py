@@ -21,7 +21,6 @@ import runs
 from arc import PuzzleEmbeddings
 from cli import BadInput
 from data import give_hints
-from evaluate import all_right
 from puzzles import chart
 
 # ---- the N_sup loop ------------------------------------------------------------------------------
@@ -57,7 +56,7 @@ def refill(slots, fresh):
     """The slots in which the puzzles that halted have left their place to fresh ones."""
     refilled = {}
     for name, new in fresh.items():
-        halted = slots["halted"].view(-1, *[1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)
+        halted = slots["halted"].view([-1] + [1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)
         refilled[name] = torch.where(halted, new, slots[name])  # not `if`: a GPU would have to wait
     return refilled
 
@@ -75,7 +74,7 @@ def train_step(model, optimizer, slots, N_sup, min_steps=0, embeddings=None, emb
     carry, logits, halt_logits = model(carry, inputs, puzzle_embedding)
     steps = slots["steps"] + 1
     last = steps >= N_sup  # the talk's range(N_sup)
-    right = all_right(logits.argmax(-1), labels)
+    right = evaluate.all_right(logits.argmax(-1), labels)
     halting_loss = model.halting_loss(halt_logits, right)
     if model.looks_ahead:  # HRM alone: a second forward, without gradient
         with torch.no_grad():
@@ -121,17 +120,17 @@ def train(run, model, task, dtype, signals, log=None, path=None):
     average = get_ema_multi_avg_fn(s.ema)
     losses, since = 0.0, run.step  # the sum of the losses since that step
     while run.step < s.steps and not signals:
-        falls = (1 - run.step / s.steps) / max(s.decay, 1e-9)  # to 0, at the end
-        rate = min(1, (run.step + 1) / s.warmup, falls)
+        down = (1 - run.step / s.steps) / max(s.decay, 1e-9)  # it comes to 0 at the end
+        scale = min(1, (run.step + 1) / s.warmup, down)  # of both learning rates
         for group in run.optimizer.param_groups:
-            group["lr"] = rate * s.lr
+            group["lr"] = scale * s.lr
         N_sup = 1 if run.step < s.shallow else s.N_sup
         hints = s.hints + (s.hints_end - s.hints) * run.step / s.steps
         puzzles = give_hints(task.batch(size), hints) if hints else task.batch(size)
         run.slots = refill(run.slots, fresh_slots(run.model, puzzles, dtype))
         min_steps = exploration(size, N_sup, s.explore, run.device)
         run.slots, loss, right = train_step(model, run.optimizer, run.slots, N_sup, min_steps,
-                                            run.embeddings, rate * s.puzzle_lr)
+                                            run.embeddings, scale * s.puzzle_lr)
         average(list(run.ema.parameters()), list(run.model.parameters()), None)
         run.step += 1
         losses += loss
@@ -200,7 +199,8 @@ def main(argv=None):
     print(f"\nsaved in {folder}")
     if not signals:
         return show_results(s, folder)
-    print(f"to go on: python train.py --resume {shlex.quote(str(folder))}")
+    if run.step < s.steps:
+        print(f"to go on: python train.py --resume {shlex.quote(str(folder))}")
     return 128 + signals[0]
 
 

@@ -17,46 +17,17 @@ import re
 import shutil
 import sys
 from html import escape
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from cli import write_atomically
-from puzzles.read import OPEN, PATH, START, broken_cells, is_shortest
 
 # The colours of all SVG pictures, and what takes their place where the reader prefers dark pages.
 INK, PAPER, LINE, NEW, WRONG = "#222222", "#ffffff", "#bbbbbb", "#0a7d33", "#d32f2f"
 DARK = {INK: "#eeeeee", PAPER: "#0d1117", LINE: "#555555", NEW: "#5bd07f", WRONG: "#ff7b72"}
 
-# The symbols and fills of a maze: pad, wall, open, start, goal, path (a disc).
-MAZE_SYMBOLS = "?", "", "", "S", "G", "\u25cf"
-MAZE_FILLS = None, INK, None, None, None, None
-# Those of ARC: pad, end of the grid, and the ten colours as ARC's own pages show them.
-ARC_SYMBOLS = ("",) * 12
-ARC_FILLS = (None, None, "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa",
-             "#f012be", "#ff851b", "#7fdbff", "#870c25")
-
-
-# ---- which cells are wrong -----------------------------------------------------------------------
-def sudoku_wrong(inputs, answer, labels=None):
-    """Which cells of a 9x9 Sudoku are wrong: (81,) tokens -> (81,) bool. Without labels, the
-    solution, a cell is wrong if it breaks the rules, is blank, or overwrites a given digit."""
-    if labels is not None:
-        return answer != labels
-    digits = np.maximum(answer, 1).astype(int) - 1  # 0 for a blank, and for a pad
-    return broken_cells(digits[None])[0] | (digits == 0) | (inputs > 1) & (answer != inputs)
-
-
-def maze_wrong(inputs, answer, labels=None):
-    """Which cells of a maze are wrong: (S,) tokens -> (S,) bool. Without labels, the solution, a
-    cell is wrong that overwrites the maze; so are start and path if that is no shortest path."""
-    if labels is not None:
-        return answer != labels
-    side = math.isqrt(len(answer))
-    solved = is_shortest(answer.reshape(1, side, side))[0]
-    overwritten = np.where(answer == PATH, OPEN, answer) != inputs
-    return overwritten | (np.isin(answer, [START, PATH]) & ~solved)
+# ---- the frames of both kinds of picture ---------------------------------------------------------
 
 
 def own_solution(task, inputs, answer, labels=None):
@@ -68,14 +39,13 @@ def own_solution(task, inputs, answer, labels=None):
     return None if by_the_rules is None or by_the_rules.any() else answer
 
 
-# ---- the frames of both kinds of picture ---------------------------------------------------------
 class Frame(NamedTuple):
     """One picture: the puzzle, or the answer after a refinement step."""
     step: int  # 0 for the puzzle
     title: str
     sure: float  # how sure the model is that the answer is right, 0 to 1
     tokens: np.ndarray  # (S,), tidied
-    given: np.ndarray  # (S,) bool: the cell is part of the puzzle
+    given: np.ndarray  # (S,) bool: the cell's symbol stands in the puzzle
     new: np.ndarray  # (S,) bool: the cell differs from the frame before
     wrong: np.ndarray  # (S,) bool
 
@@ -124,7 +94,7 @@ BY_RULES = "\nA cell is wrong if it is blank, breaks the rules, or overwrites th
 
 def colours_work():
     """Whether standard output is a terminal that shows colours; https://no-color.org is heeded."""
-    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return False
     return os.name != "nt" or "WT_SESSION" in os.environ  # on Windows only its Terminal does
 
@@ -203,7 +173,7 @@ def show(title, task, inputs, answers, sure, labels=None, svg=None):
     print(story(title, task, inputs, answers, sure, labels))
     if svg:
         picture = animation(title, task, inputs, answers, sure, labels)
-        write_atomically(Path(svg), lambda file: file.write(picture.encode()))
+        write_atomically(svg, picture.encode())
 
 
 # ---- the SVG picture -----------------------------------------------------------------------------
@@ -261,7 +231,7 @@ def svg_title(title):
 def svg_frame(task, frame, below, start, seconds):
     """A frame of an animation of so many seconds: it is shown from second `start` on. The bar under
     its grid is as long as the model is sure. below: as for `svg_cells`."""
-    is_last = start + 3 == seconds  # the last frame is shown for three seconds
+    is_last = start == seconds - 3  # the last frame is shown for three seconds
     wide = CELL * math.isqrt(len(frame.tokens))
     bar = f'<rect y="{wide + 8}" width="{wide * frame.sure:.0f}" height="6" fill="{NEW}"/>'
     name, visibility = ("last", "visible") if is_last else ("one", "hidden")

@@ -10,12 +10,15 @@ BadInput where it cannot use what it reads; the message says in one line what is
 For puzzles of another kind see test_read.py: it reads Sudokus of 4x4 cells with read_splits.
 """
 import csv
+import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from cli import BadInput
+from puzzles.guesses import UNITS
 
 
 def read_text(path):
@@ -29,6 +32,11 @@ def read_text(path):
         raise BadInput(f"{path}, line {line}: not UTF-8") from None
 
 
+def open_lines(path):
+    """The lines of a text file, without the empty ones at its end."""
+    return io.StringIO(read_text(path).rstrip("\r\n"), newline="")
+
+
 def refuse(wrong, path, why):
     """Raise BadInput for the first wrong puzzle of a file, or of a folder of arrays. wrong: (N,)
     bool, for each puzzle."""
@@ -36,7 +44,7 @@ def refuse(wrong, path, why):
         number = int(wrong.argmax())
         where = f"puzzle {number + 1}"
         if not path.is_dir():
-            header = read_text(path).splitlines()[0].split(",")
+            header = next(csv.reader(open_lines(path)))
             where = f"line {number + 1 + has_names(header)}"
         raise BadInput(f"{path}, {where}: {why}")
 
@@ -58,8 +66,9 @@ def columns_of(first, known):
     columns = {}
     if has_names(first):
         for place, field in enumerate(first):
-            columns.setdefault(COLUMNS.get(field.strip().lower()), place)
-        columns.pop(None, None)
+            name = COLUMNS.get(field.strip().lower())
+            if name and name not in columns:
+                columns[name] = place
     elif first and len(first[0]) > 1 and known.issuperset(first[0]):
         columns["question"] = 0
         if len(first) > 1 and len(first[1]) == len(first[0]) and known.issuperset(first[1]):
@@ -79,19 +88,20 @@ def read_csv(path, length, numbers):
     may stand beside these two. length: how many characters a puzzle has, None for as many as the
     first one. numbers: {character: its number in the arrays}, for all ASCII characters that may
     occur."""
-    reader = csv.reader(read_text(path).rstrip("\r\n").splitlines())
+    reader = csv.reader(open_lines(path))
     rows = []  # (the number of the line, its fields)
     try:
         for fields in reader:
             rows.append((reader.line_num, fields))
     except csv.Error as error:
         raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
-    known, first = set(numbers), rows[0][1] if rows else []
+    known = set(numbers)
+    first = rows[0][1] if rows else []
     columns = columns_of(first, known)
     if "question" not in columns:
         raise missing("question", path)
     texts = {name: [] for name in columns}
-    for line, fields in rows[has_names(first) :]:
+    for line, fields in rows[1:] if has_names(first) else rows:
         if len(fields) != len(first):
             raise BadInput(f"{path}, line {line}: {len(fields)} fields where line 1 has "
                            f"{len(first)}")
@@ -144,6 +154,8 @@ def read_arrays(folder, highest):
         ends_fit = False
     if not ends_fit or (np.diff(first, prepend=-1) < 1).any() or inputs.shape != labels.shape:
         raise BadInput(f"{folder}: its arrays do not fit together")
+    if not len(questions):
+        raise BadInput(f"{folder}: no puzzle in it")
     for name, tokens in (("question", questions), ("answer", answers)):
         refuse(((tokens < 1) | (tokens > highest)).any(1), folder,
                f"the {name} has a token that is not from 1 to {highest}")
@@ -220,21 +232,16 @@ def split_one_file(questions, answers):
 # ---- Sudoku: 81 digits, row by row, 0 for a blank ------------------------------------------------
 
 DIGITS = {".": 0, "0": 0, "*": 0, "_": 0, **{str(digit): digit for digit in range(1, 10)}}
-ROW, COLUMN = np.divmod(np.arange(81), 9)
-BOX = ROW // 3 * 3 + COLUMN // 3
-PEERS = [(a, b) for a in range(81) for b in range(a)  # two cells that must differ
-         if ROW[a] == ROW[b] or COLUMN[a] == COLUMN[b] or BOX[a] == BOX[b]]
 
 
 def broken_cells(digits):
     """(N, 81) uint8 digits -> (N, 81) bool: cells whose digit is twice in a row, column or box."""
-    cells = digits.T.copy()  # (81, N): a cell of all puzzles lies in one piece, which is faster
-    broken = np.zeros(cells.shape, bool)
-    for a, b in PEERS:
-        same = (cells[a] == cells[b]) & (cells[a] > 0)
-        broken[a] |= same
-        broken[b] |= same
-    return broken.T
+    broken = np.zeros(digits.shape, bool)
+    for digit in range(1, 10):
+        here = digits == digit
+        twice = here.astype(np.float32) @ UNITS.T > 1  # (N, 27): in which rows, columns and boxes
+        broken |= here & (twice.astype(np.float32) @ UNITS > 0)
+    return broken
 
 
 def read_sudoku(path):
@@ -307,7 +314,7 @@ def read_maze(path):
         questions, answers = read_arrays(path, highest=PATH)
     else:
         questions, answers = read_csv(path, None, TOKENS)
-    side = int(questions.shape[1] ** 0.5)
+    side = math.isqrt(questions.shape[1])
     if side * side != questions.shape[1]:
         raise BadInput(f"{path}: the {questions.shape[1]} cells of a maze make no square")
     refuse((questions == PATH).any(1), path, "the question has a marked cell")

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import data
+from arc import Arc
 from cli import Failure
 from puzzles import chart, draw
 
@@ -38,13 +40,13 @@ class Sudoku(SmallSudoku):
     characters = "..123456789"
     symbols = "", "", *"123456789"
     box = 3
-    wrong = staticmethod(draw.sudoku_wrong)
+    wrong = staticmethod(data.Sudoku.wrong)
 
 
 class Maze(Letters):
     characters = "?# SGo"
-    symbols, fills = draw.MAZE_SYMBOLS, draw.MAZE_FILLS
-    wrong = staticmethod(draw.maze_wrong)
+    symbols, fills = data.Maze.symbols, data.Maze.fills
+    wrong = staticmethod(data.Maze.wrong)
 
 
 class LettersWithoutA(Letters):
@@ -60,7 +62,7 @@ class Colours(Letters):
     """As ARC: the answer is a grid of its own. Only tokens of colours are drawn."""
 
     characters = "  .123456789"
-    symbols, fills = draw.ARC_SYMBOLS, draw.ARC_FILLS
+    symbols, fills = Arc.symbols, Arc.fills
     separate = True
 
     def tidy(self, tokens):
@@ -141,7 +143,7 @@ DIGITS = 2 + np.array([(3 * (i % 3) + i // 3 + j) % 9 for i in range(9) for j in
 
 
 def test_with_a_solution_every_cell_that_differs_from_it_is_wrong():
-    for wrong, solution in ((draw.sudoku_wrong, DIGITS), (draw.maze_wrong, MAZE_SOLUTION)):
+    for wrong, solution in ((data.Sudoku.wrong, DIGITS), (data.Maze.wrong, MAZE_SOLUTION)):
         answer = solution.copy()
         answer[[0, 5]] = 1
         assert np.flatnonzero(wrong(answer, answer, solution)).tolist() == [0, 5]
@@ -149,25 +151,25 @@ def test_with_a_solution_every_cell_that_differs_from_it_is_wrong():
 
 def test_by_the_rules_a_sudoku_cell_is_wrong_if_blank_or_twice_in_a_unit_or_overwritten():
     inputs = np.where(np.arange(81) < 9, DIGITS, 1)  # the first row is given
-    assert not draw.sudoku_wrong(inputs, DIGITS).any()
+    assert not data.Sudoku.wrong(inputs, DIGITS).any()
     blank = DIGITS.copy()
     blank[40] = 1
-    assert np.flatnonzero(draw.sudoku_wrong(inputs, blank)).tolist() == [40]
+    assert np.flatnonzero(data.Sudoku.wrong(inputs, blank)).tolist() == [40]
     twice = DIGITS.copy()
     twice[80] = DIGITS[79]
-    assert draw.sudoku_wrong(inputs, twice)[[79, 80]].all()
+    assert data.Sudoku.wrong(inputs, twice)[[79, 80]].all()
     renamed = 12 - DIGITS  # within the rules, but 9 in place of 1, 8 in place of 2, ...
-    overwritten = np.flatnonzero(draw.sudoku_wrong(inputs, renamed)).tolist()
+    overwritten = np.flatnonzero(data.Sudoku.wrong(inputs, renamed)).tolist()
     assert overwritten == [cell for cell in range(9) if DIGITS[cell] != 7 - 1]
 
 
 def test_by_the_rules_a_maze_cell_is_wrong_if_overwritten_or_on_no_shortest_path():
-    assert not draw.maze_wrong(MAZE_PUZZLE, MAZE_SOLUTION).any()
+    assert not data.Maze.wrong(MAZE_PUZZLE, MAZE_SOLUTION).any()
     longer = tokens(MAZE, "So  /#o# /ooo#/# oG")
-    assert (draw.maze_wrong(MAZE_PUZZLE, longer) == np.isin(longer, [3, 5])).all()
+    assert (data.Maze.wrong(MAZE_PUZZLE, longer) == np.isin(longer, [3, 5])).all()
     without_wall = MAZE_SOLUTION.copy()
     without_wall[4] = 2
-    assert np.flatnonzero(draw.maze_wrong(MAZE_PUZZLE, without_wall)).tolist() == [4]
+    assert np.flatnonzero(data.Maze.wrong(MAZE_PUZZLE, without_wall)).tolist() == [4]
 
 
 # ---- the terminal --------------------------------------------------------------------------------
@@ -274,6 +276,8 @@ def test_colours_only_on_a_terminal_and_not_with_no_color(monkeypatch):
     for is_terminal in (False, True):
         monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: is_terminal))
         assert draw.colours_work() == is_terminal
+    monkeypatch.setenv("NO_COLOR", "")  # empty is as if it were not there
+    assert draw.colours_work()
     monkeypatch.setenv("NO_COLOR", "1")
     assert not draw.colours_work()
 
@@ -358,7 +362,7 @@ def test_a_rectangle_of_paper_lies_under_the_whole_picture():
 def test_on_a_dark_page_each_colour_has_its_dark_one():
     light, dark = draw.animation(*EVERY_KIND[2]).split("@media(prefers-color-scheme:dark){")
     for colour in (draw.INK, draw.PAPER, draw.LINE, draw.NEW, draw.WRONG):
-        assert colour not in draw.ARC_FILLS  # those stay as they are
+        assert colour not in Arc.fills  # those stay as they are
         for attribute in ("fill", "stroke"):
             found = re.search(rf'\[{attribute}="{colour}"\]{{{attribute}:(#\w+)}}', dark)
             assert found and found[1] != colour
@@ -413,14 +417,14 @@ def test_the_bar_is_as_long_as_the_model_is_sure():
 def test_where_the_answer_is_a_grid_of_its_own_it_stands_beside_the_puzzle():
     root = svg(*EVERY_KIND[3])
     fills = [rect.get("fill") for rect in root.findall("rect")[1:]]
-    assert fills == [draw.ARC_FILLS[token] for token in COLOURS_PUZZLE]
+    assert fills == [Arc.fills[token] for token in COLOURS_PUZZLE]
     assert texts(root)[0] == "the puzzle" and len(frames(root)) == 2
     left = int(re.fullmatch(r"translate\((\d+)\)", root.find("g").get("transform"))[1])
     assert left > 60 and left > 9 * len("the puzzle")
     assert int(root.get("width")) > left + 9 * len("step 2: 100% sure")
     filled = [rect.get("fill") for rect in frames(root)[-1].iter("rect")
               if rect.get("width") == "30"]
-    assert filled == [draw.ARC_FILLS[token] for token in COLOURS_SOLUTION]
+    assert filled == [Arc.fills[token] for token in COLOURS_SOLUTION]
 
 
 def test_strong_lines_stand_around_boxes_or_around_a_grid_without_boxes():

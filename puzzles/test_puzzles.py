@@ -192,6 +192,24 @@ def found_of(inputs, labels, answers):
     return {name: part.to(torch.uint8) for name, part in found.items()}
 
 
+def test_puzzles_are_squares(tmp_path):
+    class Line(CsvTask):
+        @staticmethod
+        def read_file(path):
+            return read.read_csv(path, None, {"0": 1, "1": 2})
+
+    (tmp_path / "all.csv").write_text("question,answer\n" + "00001,00010\n" * 20)
+    with pytest.raises(BadInput, match="all.csv: puzzles of 5 cells, which make no square"):
+        Line(tmp_path / "all.csv")
+
+
+class TaskWithoutRules(CsvTask):
+    """A task that only knows what is in its files."""
+
+    def __init__(self):
+        pass
+
+
 def test_the_summary_counts_other_answers_by_the_rules():
     def by_rules(found):
         return SUDOKU.summary(found, []).split("  guesses")[0]
@@ -211,6 +229,8 @@ def test_the_summary_counts_other_answers_by_the_rules():
     assert by_rules(unknown) == "no solution is known of 4: 2 answers break no rule\n"
     wrong = found_of(empty, 0 * solutions, empty)
     assert by_rules(wrong) == "no solution is known of 4: 0 answers break no rule\n"
+    summary = CsvTask.summary(TaskWithoutRules(), unknown, [])
+    assert summary == "no solution is known of 4\n"
 
 
 def test_the_summary_of_hard_sudokus_says_how_many_are_solved_by_the_guesses_they_need():

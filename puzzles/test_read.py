@@ -129,6 +129,14 @@ def test_lists_without_a_header_are_read(tmp_path):
         assert not known or as_text(answers) == [answer for _, answer in lines]
 
 
+def test_only_line_ends_end_a_line(tmp_path):
+    lines = [line.replace("m,", "a form feed\f and a line separator\u2028,", 1)
+             for line in ("m," + line.partition(",")[2] for line in SUDOKUS[:20])]
+    write(tmp_path, {"all.csv": csv_file(lines)})
+    questions, _ = read.read_sudoku(tmp_path / "all.csv")
+    assert as_text(questions) == questions_of(SUDOKUS[:20])
+
+
 def arrays_of(puzzles, copies):
     """What a public code's builder stores of some puzzles, with so many copies of each."""
     rows = len(puzzles[0]) * (1 + copies)
@@ -185,6 +193,7 @@ def test_arrays_of_the_public_codes_builders_are_read(tmp_path, read_file, lines
     ("puzzle_indices", np.arange(30), "test: its arrays do not fit together"),
     ("puzzle_indices", np.r_[-1, 1:31], "test: its arrays do not fit together"),
     ("puzzle_indices", np.zeros(0, int), "test: its arrays do not fit together"),
+    (None, None, "test: no puzzle in it"),
 ])
 def test_arrays_that_cannot_be_used_are_refused(tmp_path, name, wrong, complaint):
     write(tmp_path, {"all.csv": csv_file(SUDOKUS[:30])})
@@ -192,7 +201,9 @@ def test_arrays_that_cannot_be_used_are_refused(tmp_path, name, wrong, complaint
     for split in ("train", "test"):
         save_arrays(tmp_path / split, arrays_of(tokens, copies=0))
     file = tmp_path / "test" / f"all__{name}.npy"
-    if wrong is None:
+    if name is None:
+        save_arrays(tmp_path / "test", arrays_of([part[:0] for part in tokens], copies=0))
+    elif wrong is None:
         file.unlink()
     elif isinstance(wrong, bytes):
         file.write_bytes(wrong)
@@ -392,6 +403,7 @@ BAD_SUDOKUS = [
     (f"{QUESTION}\n{QUESTION[1:]}", ", line 2: the question is not 81 of the"),
     (f"{QUESTION}\n{'1' * 81}", ", line 2: two givens contradict each other"),
     (f"{QUESTION[1:]}", ", line 1: the question is not 81 of the"),
+    (f'"question","answer"\n"{"1" * 81}","{ANSWER}"', ", line 2: two givens contradict each"),
     (HEADER + "x" * 200_000, ", line 2: field larger than field limit"),
 ]
 BAD_MAZES = [
