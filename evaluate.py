@@ -15,7 +15,7 @@ import recipes
 from cli import BadInput
 from puzzles import draw
 from runs import load_checkpoint, pick_device, pick_dtype, restore
-from runs import open_run as open_run  # for notebooks
+from runs import open_run as open_run  # as: it is not used here, but in notebooks
 
 SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatever it trains with
 
@@ -134,7 +134,7 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
 def keep_the_surest(found, remaining, right, sure, answers):
     """Put what `look` has returned for the puzzles `remaining` into `found`, where it is surer
     than what all earlier views had up to the same step."""
-    so_far, when = sure.cummax(dim=1)  # (b, N_sup): how sure up to each step, and since which step
+    so_far, when = sure.cummax(dim=1)  # (b, N_sup): how sure up to each step, and in which step
     surer = so_far > found["sure"][remaining]
     found["sure"][remaining] = torch.where(surer, so_far, found["sure"][remaining])
     right_so_far = right.gather(1, when)
@@ -210,7 +210,7 @@ def main(argv=None):
     checkpoint, device = load_checkpoint(args.run), pick_device(args.device)
     s = Namespace(**checkpoint["settings"])
     if args.data:
-        s.data, s.train_puzzles = args.data, None
+        s.data, s.train_puzzles = args.data, None  # that number is of the run's own puzzles
     s.T_H, s.T_L = args.T_H or s.T_H, args.T_L or s.T_L
     model, task = restore(checkpoint, args.run, s, device)
     args.N_sup = args.N_sup or (s.N_sup if task.votes else 16)

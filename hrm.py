@@ -69,8 +69,8 @@ class HRM(nn.Module):
 
     def halting_loss(self, halt_logits, right):
         """A binary question, (B,): is the answer right? right: (B,) bool, every supervised cell."""
-        loss = F.binary_cross_entropy_with_logits
-        return 0.5 * loss(halt_logits[:, 0], right.float(), reduction="none")
+        halt = halt_logits[:, 0]
+        return 0.5 * F.binary_cross_entropy_with_logits(halt, right.float(), reduction="none")
 
     def going_on_loss(self, halt_logits, ahead, last):
         """Q-learning ([H] section 2), (B,): going on is worth the larger of the next step's halting
@@ -156,8 +156,8 @@ class Attention(nn.Module):
         half = hidden_size // num_heads // 2
         speed = 10000.0 ** (-torch.arange(half) / half)  # (half,), radians a position
         angle = torch.outer(torch.arange(length), speed)  # (S, half)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.cos = nn.Buffer(angle.cos(), persistent=False)
+        self.sin = nn.Buffer(angle.sin(), persistent=False)
 
     def forward(self, h):  # (B, S, D)
         qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, S, 3, heads, width)

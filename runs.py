@@ -63,7 +63,7 @@ class Run:
                 self.embeddings.table.copy_(checkpoint["puzzle_embeddings"])
             if len(checkpoint["slots"]["steps"]) == len(self.slots["steps"]):
                 self.slots = {name: checkpoint["slots"][name].to(part).view(part.shape)
-                              for name, part in self.slots.items()}
+                              for name, part in self.slots.items()}  # view refuses another shape
             self.step, self.seconds = int(checkpoint["step"]), float(checkpoint["seconds"])
             for name, module in self.generators().items():
                 if name in checkpoint["random"]:
@@ -95,7 +95,7 @@ def renamed(weights):
 
 def load_checkpoint(path):
     """A run's folder or file, or a public code's -> a dict, loaded without executing anything:
-    "settings", "ema", the weights, "puzzle_embeddings". Raises BadInput."""
+    "settings", "ema" (the weights), "puzzle_embeddings". Raises BadInput."""
     path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
     with blaming(path, "not a checkpoint of train.py, or damaged"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about files that are none of ours
@@ -127,9 +127,10 @@ def from_public(weights, path):
         raise BadInput(f"{path}: a public code's checkpoint for {vocab_size} tokens: only those "
                        "for Sudoku (11) and mazes (6) can be used")
     task, cells = ("sudoku", 81) if vocab_size == 11 else ("maze", 900)
+    layers = [name for name in weights if "L_net" in name and "mlp.down" in name]  # TRM's, too
     s = dict(task=task, scale="paper", data=None, train_puzzles=None, seed=0, num_heads=8,
              hidden_size=hidden_size, mixer="attention", positions="rotary", N_sup=16,
-             batch_size=768, layers=sum("L_net" in name and "mlp.down" in name for name in weights))
+             batch_size=768, layers=len(layers))
     if any(name.startswith("H_net") for name in weights):
         s |= dict(model="hrm", T_H=2, T_L=2, prefix_len=1)
     else:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 
 class TRM(nn.Module):
-    """One net with two jobs: it thinks (z_L) and it answers (z_H). The paper has 2 layers in it."""
+    """One net thinks (z_L) and answers (z_H). The talk has one layer in it, the paper two."""
     looks_ahead = False  # its halting is trained without a second forward ([J] section 4.6)
 
     def __init__(self, vocab_size, seq_len, *, hidden_size=512, num_heads=8, expansion=4, layers=1,
@@ -71,8 +71,8 @@ class TRM(nn.Module):
 
     def halting_loss(self, halt_logits, right):
         """A binary question, (B,): is the answer right? right: (B,) bool, every supervised cell."""
-        loss = F.binary_cross_entropy_with_logits
-        return 0.5 * loss(halt_logits[:, 0], right.float(), reduction="none")
+        halt = halt_logits[:, 0]
+        return 0.5 * F.binary_cross_entropy_with_logits(halt, right.float(), reduction="none")
 
 
 # ---- the shared blocks: the same in hrm.py and trm.py, character for character -------------------
@@ -152,8 +152,8 @@ class Attention(nn.Module):
         half = hidden_size // num_heads // 2
         speed = 10000.0 ** (-torch.arange(half) / half)  # (half,), radians a position
         angle = torch.outer(torch.arange(length), speed)  # (S, half)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.cos = nn.Buffer(angle.cos(), persistent=False)
+        self.sin = nn.Buffer(angle.sin(), persistent=False)
 
     def forward(self, h):  # (B, S, D)
         qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, S, 3, heads, width)
