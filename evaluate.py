@@ -77,7 +77,6 @@ def validate(model, task, N_sup, **more):
 
 # ---- several views of a puzzle -------------------------------------------------------------------
 
-
 @torch.no_grad()
 def look(model, task, puzzles, k, N_sup, table=None, dtype=torch.float32):
     """Puzzles through view k. Returns of each refinement step, (B, N_sup), which answers are right,
@@ -145,7 +144,6 @@ def keep_the_surest(found, remaining, right, sure, answers):
 
 # ---- the table and the picture -------------------------------------------------------------------
 
-
 def report(model, task, puzzles, args, dtype):
     """Solve the puzzles and print what came out. args: N_sup, views, halt, batch_size, and answers,
     the file to write the answers to, or None. Returns which puzzle is worth a look, and why."""
@@ -192,10 +190,12 @@ def print_rows(found, task, args):
         print(f"  {views:.1f} of {args.views} views a puzzle, {views * args.N_sup:.0f} steps")
 
 
-def watch(model, task, puzzles, index, title, args, dtype):
-    """Print a puzzle as it is, and its answer after each step that changed it."""
+def watch(model, task, puzzles, index, title, views, args, dtype):
+    """Print a puzzle as it is, and its answer after each step that changed it: that of the view in
+    which the net became surest."""
     puzzle = {name: part[index : index + 1] for name, part in puzzles.items()}
-    _, sure, _, answers = look(model, task, puzzle, 0, args.N_sup, task.table, dtype)
+    looks = (look(model, task, puzzle, k, args.N_sup, task.table, dtype) for k in range(views))
+    _, sure, _, answers = max(looks, key=lambda found: found[1].max())
     inputs, labels, answers = (part[0].cpu().numpy()
                                for part in (puzzle["inputs"], puzzle["labels"], answers))
     draw.show(title + task.title(puzzle), task, inputs, answers, sure[0].tolist(),
@@ -203,7 +203,6 @@ def watch(model, task, puzzles, index, title, args, dtype):
 
 
 # ---- the command line ----------------------------------------------------------------------------
-
 
 def main(argv=None):
     args = recipes.parse_evaluation(argv)
@@ -223,7 +222,7 @@ def main(argv=None):
     else:
         torch.manual_seed(args.seed or 0)
     puzzles = {name: part[: args.test_puzzles] for name, part in task.splits["test"].items()}
-    title = "your puzzle"
+    title, views = "your puzzle", 1 if task.votes else args.views
     if args.puzzle is not None:
         puzzles, index = task.typed(args.puzzle), 0
     elif args.watch:
@@ -231,8 +230,8 @@ def main(argv=None):
         title = f"test puzzle {index + 1}"
     else:
         index, why = report(model, task, puzzles, args, dtype)
-        title = f"test puzzle {index + 1}{why}"
-    watch(model, task, puzzles, index, title, args, dtype)
+        title, views = f"test puzzle {index + 1}{why}", 1
+    watch(model, task, puzzles, index, title, views, args, dtype)
     return 0
 
 

@@ -135,6 +135,12 @@ def answers_in(file):
     return [list(column) for column in zip(*rows)]
 
 
+def test_of_several_views_the_surest_is_watched(here):
+    watched = f"evaluate {HERE / 'puzzles/trained/trm-sudoku'} --watch --seed 11"
+    assert "\nnot solved; " in call(watched)
+    assert "\nsolved; " in call(f"{watched} --views 4")
+
+
 def test_answers_are_written_also_where_no_solution_is_known(here):
     Path("unknown.csv").write_text("n,puzzle\n" + "".join(f"1,{text}\n" for text in KNOWN))
     trm = HERE / "puzzles" / "trained" / "trm-sudoku"
@@ -166,7 +172,8 @@ def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
 
 
 @pytest.mark.parametrize("run, solved", [
-    ("trm-sudoku", 92), ("hrm-sudoku", 96), ("trm-maze", 92), ("hrm-maze", 96)])
+    ("trm-sudoku", 92), ("hrm-sudoku", 96), ("trm-maze", 92), ("hrm-maze", 96),
+    ("trm-sudoku-medium", 22), ("hrm-sudoku-medium", 0)])
 def test_the_trained_weights_solve_what_they_solved(here, run, solved):
     folder = HERE / "puzzles" / "trained" / run
     row = re.search("exact accuracy (.*)\n", call(f"evaluate {folder} --test_puzzles 50"))[1]

@@ -87,13 +87,13 @@ def movement(model, puzzles, N_sup):
 
 
 def heat_picture(model, puzzle):
-    """Where a net works on a Sudoku: a small board for each refinement step from the second on, its
+    """Where a net works on a Sudoku: a small board for each refinement step from the sixth on, its
     cells the greener the further z_H moves there, red where the answer is then wrong."""
-    moved, wrong = (part[:, 0] for part in movement(model, puzzle, 8))  # (8, 81)
+    moved, wrong = (part[:, 0] for part in movement(model, puzzle, 12))  # (12, 81)
     parts = [svg_text(0, 8, "How far z_H moves in each cell; red: the answer is wrong")]
     cell = 9  # pixels
-    for step in range(1, 8):
-        left = (step - 1) * 11 * cell
+    for step in range(5, 12):
+        left = (step - 5) * 11 * cell
         parts.append(svg_text(left, 34, f"step {step + 1}"))
         for i in range(81):
             x, y = left + cell * (i % 9), 42 + cell * (i // 9)
@@ -106,8 +106,8 @@ def heat_picture(model, puzzle):
 def main():
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    model, task = evaluate.open_run("puzzles/trained/trm-sudoku-hard")
-    puzzle = {name: part[26:27] for name, part in task.splits["test"].items()}  # README's, the 27th
+    model, task = evaluate.open_run("puzzles/trained/trm-sudoku-medium")
+    puzzle = {name: part[161:162] for name, part in task.splits["test"].items()}  # README's
     for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture()),
                           ("heat", heat_picture(model, puzzle))):
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())

@@ -122,7 +122,8 @@ FACTS = [(None, "nnnnnnnnNNNN", 1, ""),
          ("one-step-gradient", "nnnnnnnnNN", 1, ""),
          ("no-carry", "nnnnnnnnNNNN", 1, "z_H z_L"),
          ("no-halting", "nnnnnnnnNNNN", 2, ""),
-         ("one-logit", "lllhlllhHL", 1, "")]
+         ("one-logit", "lllhlllhHL", 1, ""),
+         ("whole-gradient", "lllhlllhlllhlllhHLLLHLLL", 1, "")]
 
 
 def test_each_patch_has_its_facts_below():
