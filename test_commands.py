@@ -173,7 +173,7 @@ def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
 
 @pytest.mark.parametrize("run, solved", [
     ("trm-sudoku", 92), ("hrm-sudoku", 96), ("trm-maze", 92), ("hrm-maze", 96),
-    ("trm-sudoku-medium", 22), ("hrm-sudoku-medium", 0)])
+    ("trm-sudoku-medium", 22)])
 def test_the_trained_weights_solve_what_they_solved(here, run, solved):
     folder = HERE / "puzzles" / "trained" / run
     row = re.search("exact accuracy (.*)\n", call(f"evaluate {folder} --test_puzzles 50"))[1]
