@@ -471,18 +471,19 @@ def test_lines_that_are_overwritten_fit_the_terminal(here):
 def test_a_reader_who_leaves_early_is_no_error_to_tell(here):
     reader, writer = os.pipe()
     os.close(reader)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     found = subprocess.run([sys.executable, HERE / "evaluate.py", "run"], stdout=writer,
-                           stderr=subprocess.PIPE)
+                           stderr=subprocess.PIPE, env=buffered)
     os.close(writer)
     assert (found.returncode, found.stderr) == (1, b"")
 
 
 def test_help_is_shown_also_where_a_path_has_a_percent_sign(here, capsys):
-    shutil.copytree("few/sudoku", "100%s")
-    call(f"{TRAIN['sudoku']} --data 100%s --steps 1 --out percent")
+    shutil.copytree("few/sudoku", "100%")
+    call(f"{TRAIN['sudoku']} --data 100% --steps 1 --out percent")
     with pytest.raises(SystemExit):
         train.main(["--resume", "percent", "--help"])
-    assert "100%s" in capsys.readouterr().out
+    assert "100%" in capsys.readouterr().out
 
 
 def test_what_the_encoding_of_the_output_lacks_is_escaped(here):
