@@ -14,8 +14,7 @@ import cli
 import recipes
 from cli import BadInput
 from puzzles import draw
-from runs import load_checkpoint, pick_device, pick_dtype, restore
-from runs import open_run as open_run  # as: it is not used here, but in notebooks
+from runs import load_checkpoint, open_run, pick_device, pick_dtype, restore  # open_run: notebooks
 
 SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatever it trains with
 
@@ -76,6 +75,7 @@ def validate(model, task, N_sup, **more):
 
 
 # ---- several views of a puzzle -------------------------------------------------------------------
+
 
 @torch.no_grad()
 def look(model, task, puzzles, k, N_sup, table=None, dtype=torch.float32):
@@ -144,6 +144,7 @@ def keep_the_surest(found, remaining, right, sure, answers):
 
 # ---- the table and the picture -------------------------------------------------------------------
 
+
 def report(model, task, puzzles, args, dtype):
     """Solve the puzzles and print what came out. args: N_sup, views, halt, batch_size, and answers,
     the file to write the answers to, or None. Returns which puzzle is worth a look, and why."""
@@ -191,8 +192,7 @@ def print_rows(found, task, args):
 
 
 def watch(model, task, puzzles, index, title, views, args, dtype):
-    """Print a puzzle as it is, and its answer after each step that changed it: that of the view in
-    which the net became surest."""
+    """Print a puzzle, and how its answer changes in the view in which the net becomes surest."""
     puzzle = {name: part[index : index + 1] for name, part in puzzles.items()}
     looks = (look(model, task, puzzle, k, args.N_sup, task.table, dtype) for k in range(views))
     _, sure, _, answers = max(looks, key=lambda found: found[1].max())
@@ -203,6 +203,7 @@ def watch(model, task, puzzles, index, title, views, args, dtype):
 
 
 # ---- the command line ----------------------------------------------------------------------------
+
 
 def main(argv=None):
     args = recipes.parse_evaluation(argv)

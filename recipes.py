@@ -55,7 +55,7 @@ SMALL = {
     "arc": dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
                 steps=20_000, decay=1.0, ema=0.98),
 }
-# The medium recipe, less than an hour on a laptop, the same for both models: Sudokus that need
+# The medium recipe, an hour on one core at most, the same for both models: Sudokus that need
 # dozens of guesses. Hints make them easier, and there are fewer of them towards the end.
 MEDIUM = dict(hidden_size=128, T_H=1, T_L=4, N_sup=8, steps=20_000, lr=3e-3, decay=1.0, hints=0.6,
               hints_end=0.1)

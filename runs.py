@@ -127,7 +127,8 @@ def from_public(weights, path):
         raise BadInput(f"{path}: a public code's checkpoint for {vocab_size} tokens: only those "
                        "for Sudoku (11) and mazes (6) can be used")
     task, cells = ("sudoku", 81) if vocab_size == 11 else ("maze", 900)
-    layers = [name for name in weights if "L_net" in name and "mlp.down" in name]  # TRM's, too
+    # In TRM's public code its one net is called L_net, too.
+    layers = [name for name in weights if "L_net" in name and "mlp.down" in name]
     s = dict(task=task, scale="paper", data=None, train_puzzles=None, seed=0, num_heads=8,
              hidden_size=hidden_size, mixer="attention", positions="rotary", N_sup=16,
              batch_size=768, layers=len(layers))
