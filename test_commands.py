@@ -171,14 +171,15 @@ def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
     assert not attempts
 
 
-@pytest.mark.parametrize("run, solved", [
-    ("trm-sudoku", 92), ("hrm-sudoku", 96), ("trm-maze", 92), ("hrm-maze", 96),
-    ("trm-sudoku-medium", 22)])
-def test_the_trained_weights_solve_what_they_solved(here, run, solved):
+@pytest.mark.parametrize("run, puzzles, solved", [
+    ("trm-sudoku", 25, 92), ("hrm-sudoku", 25, 100), ("trm-maze", 25, 88), ("hrm-maze", 25, 96),
+    ("trm-sudoku-medium", 50, 22)])
+def test_the_trained_weights_solve_what_they_solved(here, run, puzzles, solved):
     folder = HERE / "puzzles" / "trained" / run
-    row = re.search("exact accuracy (.*)\n", call(f"evaluate {folder} --test_puzzles 50"))[1]
+    out = call(f"evaluate {folder} --test_puzzles {puzzles}")
+    row = re.search("exact accuracy (.*)\n", out)[1]
     exact = [float(share) for share in row.replace("%", "").split()]  # after 1, 2, 4, 8, 16 steps
-    assert abs(exact[-1] - solved) <= 2
+    assert abs(exact[-1] - solved) <= 4
     assert "not the folder of a run that can go on" in call(f"train --resume {folder}", code=2)
 
 
@@ -675,7 +676,7 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     for rows, complaint in ((12, "Sudoku"), (6, "public.pt")):  # ARC's tokens, mazes'
         theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(rows, 16)
         torch.save(theirs, "public.pt")
-        assert complaint in call("evaluate public.pt", code=2)
+        assert complaint in call("evaluate public.pt --data few/maze", code=2)
     for name in ("inner.H_init", "embedding_weight"):
         torch.save({k: v for k, v in theirs.items() if name not in k}, "public.pt")
         assert "public.pt: neither a checkpoint of train.py" in call("evaluate public.pt", code=2)
@@ -685,6 +686,6 @@ def test_t_h_and_n_sup_are_one_loop_at_test_time():
     sudoku = HERE / "puzzles/trained/trm-sudoku"
     rows = []
     for flags in ("--N_sup 4", "--N_sup 8 --T_H 1"):  # T_H is 2
-        out = call(f"evaluate {sudoku} --test_puzzles 50 {flags}")
+        out = call(f"evaluate {sudoku} --test_puzzles 20 {flags}")
         rows.append(re.search("exact accuracy(.*)\n", out)[1].split())
     assert rows[0][-3:] == rows[1][-3:] and rows[0][-1] != "0.0%"

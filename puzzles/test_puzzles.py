@@ -386,7 +386,7 @@ def test_an_arc_batch_shows_all_views_of_all_pairs_to_learn_with_their_ids_and_n
 def test_in_a_larger_canvas_pairs_move_but_for_one_of_each_view():
     torch.manual_seed(0)
     moving = Arc(HERE / "arc", augmentations=6, canvas=9)
-    learned, places = pairs_to_learn(), places_in_batches(moving, 300)
+    learned, places = pairs_to_learn(), places_in_batches(moving, 200)
     seen = {(task_of(moving, i), pair) for i, pair in places}
     assert seen == {(task, pair) for task, pairs in enumerate(learned) for pair in pairs}
     assert set().union(*places.values()) >= {(r, c) for r in range(6) for c in range(6)}
