@@ -123,7 +123,8 @@ FACTS = [(None, "nnnnnnnnNNNN", 1, ""),
          ("no-carry", "nnnnnnnnNNNN", 1, "z_H z_L"),
          ("no-halting", "nnnnnnnnNNNN", 2, ""),
          ("one-logit", "lllhlllhHL", 1, ""),
-         ("whole-gradient", "lllhlllhlllhlllhHLLLHLLL", 1, "")]
+         ("whole-gradient", "lllhlllhlllhlllhHLLLHLLL", 1, ""),
+         ("unit-heads", "nnnnnnnnNNNN", 1, "")]
 
 
 def test_each_patch_has_its_facts_below():
@@ -146,6 +147,20 @@ def test_a_patch_changes_the_calls_the_gradient_the_halting_or_the_carry(
     carry, _, _ = model((after["z_H"], after["z_L"]), after["inputs"])  # whose gradient goes on?
     assert carry[0].requires_grad == carry[1].requires_grad == (name == "two-refinement-steps")
     assert not after["z_H"].requires_grad and not after["z_L"].requires_grad
+
+
+@pytest.mark.parametrize("model", ["hrm", "trm"])
+def test_with_unit_heads_a_head_sees_the_row_the_column_or_the_box(tmp_path, model):
+    attention = patched(tmp_path, "unit-heads")[model].Attention(16, 4, False, 81)
+    attention.output.weight.data = torch.eye(16)  # so each head makes four channels of its own
+    h = torch.randn(1, 81, 16)
+    other = h.clone()
+    other[0, 40] += 1  # the cell in the middle
+    moved = (attention(h) != attention(other)).view(81, 4, 4).any(2)  # (cells, heads)
+    row, column = torch.arange(81) // 9, torch.arange(81) % 9
+    box = (row // 3 == 1) & (column // 3 == 1)
+    for head, seen in enumerate((row == 4, column == 4, box, row >= 0)):
+        assert moved[:, head].equal(seen)
 
 
 def test_two_refinement_steps_have_the_mean_of_both_answers_losses(tmp_path):
