@@ -1,7 +1,7 @@
 """What a trained net can do: `python evaluate.py RUN` for figures, `--watch` to see it think.
 
 `refine` is the talk's loop at test time. `solve` shows it puzzles through several views. In a
-notebook: `model, task = evaluate.open_run("puzzles/trained/trm-sudoku")`, and then
+notebook: `model, task = runs.open_run("puzzles/trained/trm-sudoku")`, and then
 `evaluate.exact_accuracy(model, task.splits["test"], N_sup=16)`. train.py validates with this file.
 """
 import sys
@@ -14,7 +14,7 @@ import cli
 import recipes
 from cli import BadInput
 from puzzles import draw
-from runs import load_checkpoint, open_run, pick_device, pick_dtype, restore  # open_run: notebooks
+from runs import load_checkpoint, pick_device, pick_dtype, restore
 
 SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatever it trains with
 
