@@ -4,7 +4,6 @@ A grid is a 2-D uint8 array of colours 0 to 9, a pair is (input, output). What t
 grid are tokens on a square canvas. Read `Arc` first. [H] is HRM's paper, arXiv 2506.21734, [J] is
 TRM's, arXiv 2510.04871.
 """
-import difflib
 import math
 
 import numpy as np
@@ -12,20 +11,11 @@ import torch
 import torch.distributed as dist
 
 from cli import BadInput
-from data import Task
+from data import turn
 from puzzles import read
 
 END, BLACK = 1, 2  # tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9
 UNDOES = 0, 3, 2, 1, 4, 5, 6, 7  # which symmetry of the square undoes each
-
-
-def turn(grid, number):
-    """A 2-D array through a symmetry of the square, numbered as in the public codes: 0 as it is, 1
-    to 3 turned by 90, 180, 270 degrees, 4 mirrored left to right, 5 top to bottom, 6 along the
-    diagonal, 7 along the other diagonal."""
-    if number < 4:
-        return np.rot90(grid, number)
-    return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
 
 
 def crop(tokens):
@@ -81,17 +71,18 @@ def distinct_views(grids, count, random):
     return list(found.values())
 
 
-def ranked_by_votes(answers):
-    """The answers to one test, [(tokens (S,), how sure the net is)]. Equal answers count as votes.
-    Returns them, that with most votes first; of equally many, that of which the net is surer."""
+def ranked_by_votes(answers, sure):
+    """What the views answer to one test, tokens (views, S), and how sure the net is, (views,).
+    Equal answers count as votes. Returns the different ones, that with most votes first; of equally
+    many, that of which the net is surer."""
     votes = {}  # an answer -> how sure each of its voters is
-    for tokens, sure in answers:
-        votes.setdefault(tuple(tokens), []).append(sure)
+    for tokens, how_sure in zip(answers.tolist(), sure.tolist()):
+        votes.setdefault(tuple(tokens), []).append(how_sure)
     return sorted(votes, key=lambda answer: (len(votes[answer]), np.mean(votes[answer])),
                   reverse=True)
 
 
-class Arc(Task):
+class Arc:
     """Tasks of a few pairs of grids. Tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
 
     A *view* of a task is a symmetry of the square and a permutation of the colours. Every task is
@@ -112,68 +103,64 @@ class Arc(Task):
     Raises BadInput.
     """
 
-    vocab_size, votes, separate, characters = 12, True, True, "  .123456789"
-    symbols = ("",) * 12
+    vocab_size, blank, votes = 12, None, True
+    any_answer = "any answer so far"
+    characters, symbols, box, separate = "  .123456789", ("",) * 12, 0, True  # for pictures
     fills = (None, None, "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa",
              "#f012be", "#ff851b", "#7fdbff", "#870c25")  # the colours as ARC's own pages show them
 
     def __init__(self, path, device="cpu", augmentations=1000, canvas=0):
-        training, evaluation, self.note = read.read_arc(path)
+        training, evaluation, note = read.read_arc(path)
+        self.note = f"{path}: {note}" if note else ""  # what was not taken as it stands there
         self.names = [*training, *evaluation]
-        self.tests = []  # (the task's place in names, the test's in the task, (input, output))
         views = [(0, np.arange(10))]  # of each id
-        pairs, first_id, first_pair = [], [], []  # the first ones of each task
-        tasks = [*training.values(), *evaluation.values()]
-        for number, (demonstrations, tests) in enumerate(tasks):
-            seen = [grid for pair in demonstrations for grid in pair]
-            seen += [question for question, _ in tests]
-            random = np.random.RandomState([0, number])
-            first_id.append(len(views))
-            views += distinct_views(seen, augmentations, random)
-            first_pair.append(len(pairs))
+        pairs, first_id, first_pair = [], [1], [0]  # the first of each task, and then the end
+        valid, asked = [], []  # (the task's place in names, the test's in the task, its pair)
+        for number, (demonstrations, tests) in enumerate(
+                [*training.values(), *evaluation.values()]):
+            grids = [grid for pair in demonstrations for grid in pair]
+            grids += [question for question, _ in tests]
+            views += distinct_views(grids, augmentations, np.random.RandomState([0, number]))
             pairs += demonstrations
-            known = [(k, pair) for k, pair in enumerate(tests) if pair[1] is not None]
+            tests = [(number, k, pair) for k, pair in enumerate(tests)]
+            known = [test for test in tests if test[2][1] is not None]
             if number >= len(training):
-                self.tests += [(number, k, pair) for k, pair in enumerate(tests)]
+                asked += tests
             elif number % 4 == 0:
-                self.tests += [(number, k, pair) for k, pair in known]
+                valid += known
             else:
-                pairs += [pair for _, pair in known]
-        valid = sum(number < len(training) for number, _, _ in self.tests)
+                pairs += [pair for _, _, pair in known]
+            first_id.append(len(views))
+            first_pair.append(len(pairs))
         if not valid:
             raise BadInput(f"{path}: no test of a training task comes with its output, which "
-                           f"validation needs ({self.note or 'nothing was left out'})")
-        self.num_puzzles = len(views)
+                           "validation needs")
+        self.tests = valid + asked
+        self.num_puzzles, learned = len(views), len(pairs)
         self.first_id = torch.tensor(first_id, device=device)
-        self.id_count = torch.tensor(first_id + [len(views)], device=device).diff()
+        self.id_count = self.first_id.diff()
         self.first_pair = torch.tensor(first_pair, device=device)
-        self.pair_count = torch.tensor(first_pair + [len(pairs)], device=device).diff()
+        self.pair_count = self.first_pair.diff()
         self.most_views = self.id_count.max().item()
-        self.to_tensors(views, pairs, [pair for _, _, pair in self.tests], canvas, device)
+        self.to_tensors(views, pairs + [pair for _, _, pair in self.tests], canvas, device)
         self.test_task = torch.tensor([number for number, _, _ in self.tests], device=device)
+        self.test_pair = learned + torch.arange(len(self.tests), device=device)
         order = torch.arange(len(self.tests), device=device)
-        self.splits = {"train": {"inputs": self.inputs[0], "labels": self.labels[0]},
-                       "valid": self.through_view(order[:valid], 0),
-                       "test": self.through_view(order[valid:], 0)}
+        self.splits = {"train": {"inputs": self.inputs[0, :learned],
+                                 "labels": self.labels[0, :learned]},
+                       "valid": self.through_view(order[: len(valid)], 0),
+                       "test": self.through_view(order[len(valid) :], 0)}
 
-    def to_tensors(self, views, pairs, tests, canvas, device):
-        """The views and the grids of pairs, [(input, output or None)], as tensors."""
-        sides = [max(grid.shape) for pair in pairs + tests for grid in pair if grid is not None]
+    def to_tensors(self, views, pairs, canvas, device):
+        """The views, and the grids of pairs, [(input, output or None)], as tensors."""
+        sides = [max(grid.shape) for pair in pairs for grid in pair if grid is not None]
         self.side, self.moves = max(canvas, *sides), canvas > 0
         self.seq_len = self.side**2
-        if self.side > 30:  # more than ARC's own grids have
-            cost = f"grids with a side of {max(sides)}: a puzzle takes {self.seq_len:,} positions"
-            self.note = "; ".join(filter(None, [self.note, cost]))
-
-        def all_turns(part, of):  # (8, N, S) tokens, (8, N, 2) sizes
-            found = in_all_turns([pair[part] for pair in of], self.side)
-            return [torch.from_numpy(array).to(device) for array in found]
-
-        self.inputs, input_sizes = all_turns(0, pairs)
-        self.labels, label_sizes = all_turns(1, pairs)
-        self.sizes = torch.maximum(input_sizes, label_sizes)  # what both of a pair need
-        self.test_inputs, _ = all_turns(0, tests)
-        self.test_labels, _ = all_turns(1, tests)
+        inputs, input_sizes = in_all_turns([question for question, _ in pairs], self.side)
+        labels, label_sizes = in_all_turns([answer for _, answer in pairs], self.side)
+        self.inputs, self.labels = (torch.from_numpy(part).to(device) for part in (inputs, labels))
+        # (8, pairs, 2): the rows and columns that both grids of a pair need
+        self.sizes = torch.from_numpy(np.maximum(input_sizes, label_sizes)).to(device)
         # of each id: its symmetry of the square, and what each token becomes
         self.turns = torch.tensor([number for number, _ in views], device=device)
         new_tokens = [[0, END, *(BLACK + new)] for _, new in views]
@@ -182,16 +169,19 @@ class Arc(Task):
         corner = np.random.RandomState(0).rand(len(views)).astype(np.float32)
         self.in_corner = torch.from_numpy(corner).to(device)
 
-    def coloured(self, tokens, ids, offset):
-        """Turned grids (B, S) in the colours of their ids (B,), moved down and to the right by
-        offset (B, 2): int64 (B, S)."""
-        line = torch.arange(self.side, device=tokens.device)
+    def show(self, pair, ids, offset):
+        """Pairs (B,) in the symmetry and the colours of their ids (B,), moved down and to the right
+        by offset (B, 2): {"inputs", "labels" (B, S), "ids"}, int64."""
+        line = torch.arange(self.side, device=ids.device)
         row = line[:, None] - offset[:, :1, None]  # (B, side, 1): from which row each row comes
         column = line - offset[:, 1:, None]  # (B, 1, side)
         inside = ((row >= 0) & (column >= 0)).flatten(1)
         cells = (self.side * row + column).clamp(0).flatten(1)  # (B, S)
-        new = self.colours[ids].gather(1, tokens.gather(1, cells).long())
-        return torch.where(inside, new, 0).long()
+        shown = {"ids": ids}
+        for name, grids in (("inputs", self.inputs), ("labels", self.labels)):
+            tokens = grids[self.turns[ids], pair].gather(1, cells).long()
+            shown[name] = torch.where(inside, self.colours[ids].gather(1, tokens), 0).long()
+        return shown
 
     def batch(self, size):
         """`size` training pairs: {"inputs", "labels"} (B, S), {"ids"} (B,), int64.
@@ -204,23 +194,21 @@ class Arc(Task):
         view = (torch.rand(size, device=device) * self.id_count[task]).long()
         number = (torch.rand(size, device=device) * self.pair_count[task]).long()
         ids, pair = self.first_id[task] + view, self.first_pair[task] + number
-        turned = self.turns[ids]
-        room = self.side - self.sizes[turned, pair]  # (B, 2): how far the pair may move
+        room = self.side - self.sizes[self.turns[ids], pair]  # (B, 2): how far the pair may move
         offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
         stays = (self.in_corner[ids] * self.pair_count[task]).long() == number
-        offset = torch.where(stays[:, None], 0, offset) * self.moves
-        return {"inputs": self.coloured(self.inputs[turned, pair], ids, offset),
-                "labels": self.coloured(self.labels[turned, pair], ids, offset), "ids": ids}
+        return self.show(pair, ids, torch.where(stays[:, None], 0, offset) * self.moves)
+
+    def new_embeddings(self, hidden_size, weight_decay):
+        return PuzzleEmbeddings(self.num_puzzles, hidden_size, weight_decay).to(self.turns.device)
 
     def through_view(self, test, k):
         """The tests (N,), places in self.tests, through view k of their tasks. A task with fewer
         views shows an earlier one again."""
         task = self.test_task[test]
         ids = self.first_id[task] + k % self.id_count[task]
-        turned, offset = self.turns[ids], torch.zeros_like(ids)[:, None].expand(-1, 2)
-        return {"inputs": self.coloured(self.test_inputs[turned, test], ids, offset),
-                "labels": self.coloured(self.test_labels[turned, test], ids, offset),
-                "ids": ids, "test": test}
+        offset = torch.zeros_like(ids)[:, None].expand(-1, 2)
+        return {**self.show(self.test_pair[test], ids, offset), "test": test}
 
     def view(self, puzzles, k):
         """View k of tests. Returns it, and the function that turns answers to it back: tokens
@@ -250,9 +238,7 @@ class Arc(Task):
         test = self.splits["test"]
         names = [self.names[self.tests[place][0]] for place in test["test"].tolist()]
         if name not in names:
-            nearest = ", ".join(difflib.get_close_matches(name, set(names), cutoff=0))
-            raise BadInput(f"--puzzle {name}: no evaluation task has this name; the nearest are "
-                           f"{nearest}")
+            raise BadInput(f"--puzzle {name}: no evaluation task has this name; {names[0]} is one")
         first = names.index(name)
         return {part: values[first : first + 1] for part, values in test.items()}
 
@@ -260,18 +246,22 @@ class Arc(Task):
         number, k, _ = self.tests[puzzle["test"].item()]
         return f": task {self.names[number]}, test {k + 1}"
 
-    def guesses(self, found, votes):
-        """Of each test the two answers with most votes, as grids. votes: of each test, what
-        its views gave, [(answer (S,), turned back, how sure the net is)]."""
-        count = self.id_count[self.test_task[found["test"]]].tolist()
-        ranked = [ranked_by_votes(given[:n]) for given, n in zip(votes, count)]
-        return [[crop(answer) for answer in answers[:2]] for answers in ranked]
+    def guesses(self, found):
+        """Of each test the two answers with most votes, as grids. found: "test" (N,), the "answers"
+        of all views, tokens (N, views, S), and how "sure" the net is of them, (N, views)."""
+        best = []
+        for test, answers, sure in zip(found["test"].tolist(), found["answers"], found["sure"]):
+            own = torch.arange(len(sure)) < self.id_count[self.test_task[test]].item()
+            asked = own & (sure >= 0)  # the task's own views, those of them that were asked
+            ranked = ranked_by_votes(answers[asked], sure[asked])
+            best.append([crop(answer) for answer in ranked[:2]])
+        return best
 
-    def summary(self, found, votes):
+    def summary(self, found):
         """What ARC counts, as text: is one of the first two guesses right? A task counts as the
-        share of its tests solved."""
+        share of its tests solved. found: as for `guesses`."""
         solved = {}  # task -> of each test: is the first guess right, is one of two?
-        for test, guesses in zip(found["test"].tolist(), self.guesses(found, votes)):
+        for test, guesses in zip(found["test"].tolist(), self.guesses(found)):
             number, _, (_, output) = self.tests[test]
             if output is not None:
                 right = [np.array_equal(guess, output) for guess in guesses]
@@ -281,10 +271,10 @@ class Arc(Task):
         return (f"the vote of the views: of {len(solved)} tasks {one:g} solved with one guess "
                 f"(pass@1), {two:g} with two (pass@2)\n")
 
-    def answers_file(self, found, votes):
+    def answers_file(self, found):
         """The text of a file for the answers: the ARC Prize's JSON."""
         names = [self.names[self.tests[test][0]] for test in found["test"].tolist()]
-        return read.prize_json(names, self.guesses(found, votes))
+        return read.prize_json(names, self.guesses(found))
 
     @staticmethod
     def tidy(tokens):
@@ -299,12 +289,13 @@ class Arc(Task):
         return cls.tidy(answer) != cls.tidy(labels)
 
 
-class PuzzleEmbeddings:
+class PuzzleEmbeddings(torch.nn.Module):
     """A learned row for each id of a puzzle, (ids, D), 0 at the start. There may be a million, of
     which a batch has some hundred: so no AdamW, but sign-SGD on these alone ([H], [J])."""
 
-    def __init__(self, count, hidden_size, weight_decay, device):
-        self.table = torch.zeros(count, hidden_size, device=device)
+    def __init__(self, count, hidden_size, weight_decay):
+        super().__init__()
+        self.table = torch.nn.Buffer(torch.zeros(count, hidden_size))
         self.weight_decay = weight_decay
 
     def rows(self, ids):
@@ -315,16 +306,14 @@ class PuzzleEmbeddings:
     def step(self, ids, gradient, lr):
         """Of each row in the batch: row * (1 - lr * weight_decay) - lr * sign(summed gradient)."""
         ids, gradient = gather(ids), gather(gradient)  # DistributedDataParallel knows no table
-        owner = ids.new_empty(len(self.table))  # of those that share a row one is its owner
-        owner[ids] = torch.arange(len(ids), device=ids.device)
-        owner = owner[ids]  # (B,)
-        summed = torch.zeros_like(gradient).index_add_(0, owner, gradient)[owner]
+        share_a_row = (ids[:, None] == ids).to(gradient.dtype)  # (B, B): 1 or 0
+        summed = share_a_row @ gradient  # (B, D): those that share a row have the same sum
         self.table[ids] = self.table[ids] * (1 - lr * self.weight_decay) - lr * summed.sign()
 
 
 def gather(tensor):
     """The tensors of all processes, joined along the first axis."""
-    if not dist.is_initialized():
+    if not (dist.is_available() and dist.is_initialized()):
         return tensor
     parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, tensor.contiguous())

@@ -1,12 +1,11 @@
-"""The command line's manners, which no student need read: flags, errors in one line, Ctrl-C, the
-line that a terminal overwrites, log.csv, whole files. No torch here.
+"""The command line's manners, which no student need read: errors in one line, Ctrl-C, the line that
+a terminal overwrites, log.csv, whole files. No torch here.
 """
 import argparse
 import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,33 +17,22 @@ class BadInput(Exception):
 
 
 class Failure(Exception):
-    """A run cannot go on; the message says why and where, in one line."""
+    """A run cannot go on; the message says why and where, in one line. code: the exit code."""
 
-
-# ---- flags ---------------------------------------------------------------------------------------
+    def __init__(self, message, code=1):
+        super().__init__(message)
+        self.code = code
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, but what is wrong is raised as BadInput, and no flag may be shortened."""
-
-    def __init__(self, **more):
-        super().__init__(allow_abbrev=False, **more)
+    """argparse's, but what is wrong is raised as BadInput."""
 
     def error(self, message):
         raise BadInput(message)
 
 
-# ---- errors in one line --------------------------------------------------------------------------
-
-
-def lines_of(error):
-    """The lines of an error's text, at least one."""
-    return str(error).strip().splitlines() or [""]
-
-
 def out_of_memory(error):
-    words = ("out of memory", "allocate memory", "not enough memory")  # a GPU's, a CPU's, Windows'
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # a CPU's, a GPU's
 
 
 @contextmanager
@@ -59,53 +47,45 @@ def blaming(what, complaint):
     except Exception as error:  # a damaged file can make a library fail in any way
         if out_of_memory(error):
             raise
-        why = lines_of(error)[-1].strip()
-        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {why[:200]})") from None
+        why = str(error).strip().split("\n")[-1].strip()[:200]
+        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {why})") from None
 
 
 def in_one_line(main, argv=None):
     """main(argv)'s exit code, or that of what went wrong, told in one line: 2 for bad input, 1 for
-    a failure while running, 130 for Ctrl-C. A fault of ours keeps its traceback."""
+    a failure while running, 130 for Ctrl-C, 143 for SIGTERM. Our faults keep their traceback."""
     for stream in (sys.stdout, sys.stderr):  # what their encoding lacks is escaped
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = main(argv)
-        sys.stdout.flush()  # here, where it is noticed if whoever read the output has gone
-        return code
+        return main(argv)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (BadInput, OSError) as error:  # an OSError: a path that is no path
         code, why = 2, error
     except Failure as error:
-        code, why = 1, error
+        code, why = error.code, error
     except (MemoryError, RuntimeError) as error:
-        if out_of_memory(error):
-            code, why = 1, "out of memory; a lower --batch_size needs less"
-        elif type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            code, why = 1, f"torch.compile failed ({lines_of(error)[0]}); --no-compile does without"
-        else:
+        if not out_of_memory(error):
             raise
+        code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
+                        "batch over several GPUs")
     print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
     return code
 
 
 @contextmanager
-def noted_signals():
-    """Inside, Ctrl-C and SIGTERM only add their number to the list that is given, so that a loop
-    can end after its step; a second one ends the program at once. Afterwards all is as it was.
-    Outside the main thread, which alone gets signals, nothing changes."""
+def noted_signals(wanted):
+    """Inside, if wanted, Ctrl-C and SIGTERM only add their number to the list that is given, so
+    that a loop can end after its step; a second one ends the program at once."""
     noted, before = [], {}
 
     def note(number, frame):
         noted.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in (signal.SIGINT, signal.SIGTERM) if wanted else ():
+        before[number] = signal.signal(number, note)
     try:
         yield noted
     finally:
@@ -113,20 +93,11 @@ def noted_signals():
             signal.signal(number, handler)
 
 
-# ---- the terminal, and log.csv -------------------------------------------------------------------
-
-
-def overwrite(line, last=False):
-    """On a terminal, write a line in place of the one before; the last one stays."""
+def overwrite(line):
+    """On a terminal, write a line in the place of the one before."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns - 1  # a longer line would leave a copy behind
-        print("\r" + line[:width].ljust(width), end="\n" if last else "\r", flush=True)
-
-
-def show_progress(done, total, start):
-    """How far a long evaluation is, begun at `start`, in seconds as time.time() has them."""
-    left = timedelta(seconds=int((time.time() - start) / done * (total - done)))
-    overwrite(f"{done:,} of {total:,} puzzles; {left} left", last=done == total)
+        print("\r" + line[:width].ljust(width), end="\r", flush=True)
 
 
 class Log:
@@ -139,7 +110,7 @@ class Log:
         self.lines = [",".join(["step", "seconds", "loss", *names, "blanks"])]
         if step and path.exists():
             self.lines += [line for line in path.read_text().splitlines()[1:]
-                           if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
+                           if int(line.split(",")[0]) <= step]
         print("                        | exact after refinement steps             | blanks\n"
               f"  step    time     loss | {''.join(f'{n:8d}' for n in shown_steps)} |  right")
 
@@ -166,13 +137,10 @@ class Log:
 
 
 def write_atomically(path, content):
-    """content: bytes, or a function that fills an open file. It goes to a file beside `path`, is
-    brought to the disk and only then takes the place of the old one: whatever happens, `path` is
-    the old file or the new one, whole. Raises Failure."""
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.tmp")
-    if path.exists() and not path.is_file():
-        raise Failure(f"{path} could not be written (not a file)")
+    """content: bytes, or a function that fills an open file. It goes to a file beside `path` and
+    only then takes the place of the old one: whatever happens, `path` is the old file or the new
+    one, whole. Raises Failure."""
+    beside = Path(f"{path}.tmp")
     try:
         with open(beside, "wb") as file:
             if callable(content):

@@ -7,31 +7,65 @@ Token ids are those of the papers' public codes. puzzles/read.py reads the files
 """
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from cli import BadInput
 from puzzles import draw, read
-from puzzles.guesses import count_guesses
+
+BUNDLED = Path(__file__).parent / "puzzles"
 
 
-class Task:
-    """What a task may leave as it is."""
+def give_hints(puzzles, largest_share):
+    """A batch in which cells are filled in from the solution, as hints: of each puzzle a share that
+    is drawn for it, from 0 to the largest. So a net sees puzzles of every difficulty."""
+    if not largest_share:
+        return puzzles
+    inputs, labels = puzzles["inputs"], puzzles["labels"]
+    size, device = len(inputs), inputs.device
+    share = largest_share * torch.rand(size, 1, device=device)
+    given = (torch.rand(inputs.shape, device=device) < share) & (labels != 0)
+    return {**puzzles, "inputs": torch.where(given, labels, inputs)}
+
+
+def turn(grid, number):
+    """A 2-D array through a symmetry of the square, numbered as in the public codes: 0 as it is, 1
+    to 3 turned by 90, 180, 270 degrees, 4 mirrored left to right, 5 top to bottom, 6 along the
+    diagonal, 7 along the other diagonal."""
+    if number < 4:
+        return np.rot90(grid, number)
+    return (np.fliplr(grid), np.flipud(grid), grid.T, np.rot90(grid.T, 2))[number - 4]
+
+
+class CsvTask:
+    """A question and an answer of S characters each, in the files that puzzles/read.py describes.
+
+    A new task needs vocab_size, characters (what stands for each token in a file) and read_file
+    (path -> questions and answers, (N, S) uint8 tokens, the answers maybe None); it may have
+    symmetries and wrong. puzzles/README.md adds one. train_puzzles: how many of the training
+    puzzles to keep. Raises BadInput.
+    """
 
     blank = None  # the token of the cells to be filled in; None: every cell is
-    num_puzzles = 0  # how many puzzle embeddings there are to learn
+    num_puzzles = 0  # how many puzzle embeddings there are to learn: ARC alone has some
     most_views = None  # how many views a puzzle has; None: more than anyone wants
-    votes = False  # whether all views are asked, and equal answers count as votes
+    votes = False  # whether all views are asked, and equal answers count as votes: ARC alone
     any_answer = "any answer so far"  # the table's row for the best choice among all views' answers
     box, separate = 0, False  # for pictures, see puzzles/draw.py
-    table = None  # the puzzle embeddings that a run has learned
 
-    @staticmethod
-    def wrong(inputs, answer, labels=None):
-        """Which cells of an answer are wrong, (S,) bool, by the rules where no solution is known;
-        None where no one can know."""
-        return None if labels is None else answer != labels
+    def __init__(self, path, device="cpu", train_puzzles=None):
+        found, note = read.read_splits(path, self.read_file, train_puzzles)
+        self.note = f"{path}: {note}" if note else ""  # what was not taken as it stands there
+        self.seq_len = found["test"][0].shape[1]
+        if math.isqrt(self.seq_len) ** 2 != self.seq_len:
+            raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
+        self.splits = {}
+        for split, (question, answer) in found.items():
+            answer = np.zeros_like(question) if answer is None else answer
+            puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
+            self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 
     @property
     def symbols(self):
@@ -46,50 +80,15 @@ class Task:
     def tidy(tokens):
         return tokens
 
+    @staticmethod
+    def wrong(inputs, answer, labels=None):
+        """Which cells of an answer are wrong, (S,) bool, by the rules where no solution is known;
+        None where no one can know."""
+        return None if labels is None else answer != labels
+
     def title(self, puzzle):
         """What there is to say of a test puzzle beside its number."""
         return ""
-
-    def fingerprint(self):
-        """A short text that tells one set of training puzzles from another."""
-        train, digest = self.splits["train"], hashlib.sha256()
-        for name in sorted(train):
-            digest.update(train[name].cpu().numpy())
-        return digest.hexdigest()[:16]
-
-
-# ---- Sudoku, mazes, and others in csv files ------------------------------------------------------
-
-
-def give_hints(puzzles, largest_share):
-    """A batch in which cells are filled in from the solution, as hints: of each puzzle a share that
-    is drawn for it, from 0 to the largest. So a net sees puzzles of every difficulty."""
-    inputs, labels = puzzles["inputs"], puzzles["labels"]
-    size, device = len(inputs), inputs.device
-    share = largest_share * torch.rand(size, 1, device=device)
-    given = (torch.rand(inputs.shape, device=device) < share) & (labels != 0)
-    return {**puzzles, "inputs": torch.where(given, labels, inputs)}
-
-
-class CsvTask(Task):
-    """A question and an answer of S characters each, in the files that puzzles/read.py describes.
-
-    A new task needs vocab_size, characters (what stands for each token in a file) and read_file
-    (path -> questions and answers, (N, S) uint8 tokens, the answers maybe None); it may have
-    symmetries and wrong. puzzles/README.md adds one. train_puzzles: how many of the training
-    puzzles to keep. Raises BadInput.
-    """
-
-    def __init__(self, path, device="cpu", train_puzzles=None):
-        found, self.note = read.read_splits(path, self.read_file, train_puzzles)
-        self.seq_len = found["test"][0].shape[1]
-        if math.isqrt(self.seq_len) ** 2 != self.seq_len:
-            raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
-        self.splits = {}
-        for split, (question, answer) in found.items():
-            answer = np.zeros_like(question) if answer is None else answer
-            puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
-            self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 
     def parse(self, text):
         """A puzzle that a user typed -> tokens (1, S) uint8. Raises BadInput."""
@@ -147,13 +146,15 @@ class CsvTask(Task):
         """About so many validation puzzles, for the figures shown during training."""
         return {name: part[:count] for name, part in self.splits["valid"].items()}
 
-    def summary(self, found, votes):
-        """What the rules say of answers that are not the file's, as lines of text."""
-        known, text = (found["labels"] != 0).any(1), ""
-        other = known & (found["answers"] != found["labels"]).any(1)
-        if not known.all():
-            kept = self.answers_by_the_rules(found, ~known)
-            text += f"no solution is known of {(~known).sum():,}"
+    def summary(self, found):
+        """What the rules say of answers that are not the file's, as lines of text. found: the
+        "inputs", "labels" and "answers", (N, S) each."""
+        unknown = (found["labels"] == 0).all(1)
+        other = ~unknown & (found["answers"] != found["labels"]).any(1)
+        text = ""
+        if unknown.any():
+            kept = self.answers_by_the_rules(found, unknown)
+            text += f"no solution is known of {unknown.sum():,}"
             text += "\n" if kept is None else f": {kept:,} answers break no rule\n"
         kept = self.answers_by_the_rules(found, other)
         if kept:
@@ -163,17 +164,14 @@ class CsvTask(Task):
     def answers_by_the_rules(self, found, chosen):
         """How many answers to the chosen puzzles, (N,) bool, break no rule of the puzzle; None
         where a task knows no rules."""
-        count = 0
-        for question, answer in zip(found["inputs"][chosen].numpy(),
-                                    found["answers"][chosen].numpy()):
-            wrong = self.wrong(question, answer)
-            if wrong is None:
-                return None
-            count += not wrong.any()
-        return count
+        questions, answers = (found[name][chosen].numpy() for name in ("inputs", "answers"))
+        wrong = [self.wrong(*puzzle) for puzzle in zip(questions, answers)]
+        if any(cells is None for cells in wrong):
+            return None
+        return sum(not cells.any() for cells in wrong)
 
-    def answers_file(self, found, votes):
-        """The text of a file for the answers: csv."""
+    def answers_file(self, found):
+        """The text of a file for the answers: csv. found: as for `summary`, and how "sure"."""
         return read.csv_text(self.characters, found["inputs"], found["answers"], found["sure"])
 
 
@@ -190,8 +188,8 @@ class Sudoku(CsvTask):
 
     @staticmethod
     def wrong(inputs, answer, labels=None):
-        """As Task.wrong. By the rules a cell is wrong if its digit stands twice in a row, column or
-        box, if it is blank, or if it overwrites a given digit."""
+        """As CsvTask.wrong. By the rules a cell is wrong if its digit stands twice in a row, column
+        or box, if it is blank, or if it overwrites a given digit."""
         if labels is not None:
             return answer != labels
         digits = np.maximum(answer, 1).astype(np.uint8) - 1  # 0 for a blank, and for a pad
@@ -200,9 +198,6 @@ class Sudoku(CsvTask):
 
     def parse(self, text):
         return read.parse_sudoku(text) + 1
-
-    def summary(self, found, votes):
-        return super().summary(found, votes) + by_guesses(found)
 
     def symmetries(self, size, device):
         """Rename the digits; permute bands and the rows in each, stacks and the columns in each;
@@ -221,30 +216,6 @@ class Sudoku(CsvTask):
         return tokens, torch.where(flip, cells.transpose(1, 2), cells).flatten(1)
 
 
-# The columns of the table by guesses: puzzles that need at most so many, and more than the last.
-GUESS_COLUMNS = {"none": 0, "to 30": 30, "to 100": 100, "to 300": 300, "more": np.inf}
-
-
-def by_guesses(found):
-    """How many of the first 1,000 Sudokus are solved, by the guesses that they need: a table, as
-    text. It is empty where none of them needs any."""
-    known = (found["labels"] != 0).any(1).nonzero()[:1000, 0]
-    inputs, labels, answers = (found[name][known] for name in ("inputs", "labels", "answers"))
-    needed = count_guesses(inputs.numpy() - 1, most=300)
-    if not needed.any():
-        return ""
-    right = (answers == labels).all(1).numpy()
-    names, sizes, shares, fewer = "", "", "", -1
-    for name, most in GUESS_COLUMNS.items():
-        chosen = (needed > fewer) & (needed <= most)
-        names += f"{name:>8s}"
-        sizes += f"{chosen.sum():8d}"
-        shares += f"{100 * right[chosen].mean():7.1f}%" if chosen.any() else " " * 7 + "-"
-        fewer = most
-    return (f"  guesses needed         {names}\n  puzzles                {sizes}\n"
-            f"  exact accuracy         {shares}\n")
-
-
 class Maze(CsvTask):
     """side * side cells; tokens: 0 pad, 1 '#', 2 ' ', 3 'S', 4 'G', 5 'o', the path from S to G."""
 
@@ -252,9 +223,17 @@ class Maze(CsvTask):
     symbols, fills = ("?", "", "", "S", "G", "\u25cf"), (None, draw.INK, None, None, None, None)
     read_file = staticmethod(read.read_maze)
 
+    def __init__(self, path, device="cpu", train_puzzles=None):
+        super().__init__(path, device, train_puzzles)
+        side = math.isqrt(self.seq_len)
+        grid = np.arange(self.seq_len).reshape(side, side)
+        ways = [turn(grid, number).ravel() for number in (0, 1, 2, 3, 6, 5, 7, 4)]
+        # (8, S): from which cell each takes its token in each symmetry; the first changes nothing
+        self.turns = torch.from_numpy(np.stack(ways)).to(device)
+
     @staticmethod
     def wrong(inputs, answer, labels=None):
-        """As Task.wrong. By the rules a cell is wrong that overwrites the maze; so are the start
+        """As CsvTask.wrong. By the rules a cell is wrong that overwrites the maze; so are the start
         and the path if that is no shortest path."""
         if labels is not None:
             return answer != labels
@@ -266,17 +245,37 @@ class Maze(CsvTask):
     def parse(self, text):
         return read.parse_maze(text, self.seq_len)
 
-    def turns(self, device):
-        """(8, S): from which cell each cell takes its token in each symmetry of the square. The
-        first one changes nothing."""
-        grid = torch.arange(self.seq_len, device=device).view(math.isqrt(self.seq_len), -1)
-        ways = [side.rot90(turns) for side in (grid, grid.T) for turns in range(4)]
-        return torch.stack(ways).flatten(1)
-
     def symmetries(self, size, device):
         tokens, _ = super().symmetries(size, device)
-        return tokens, self.turns(device)[torch.randint(8, (size,), device=device)]
+        return tokens, self.turns[torch.randint(8, (size,), device=device)]
 
     def view_symmetries(self, k, size, device):
         tokens, _ = super().symmetries(size, device)
-        return tokens, self.turns(device)[k].repeat(size, 1)
+        return tokens, self.turns[k].repeat(size, 1)
+
+
+# ---- the task of a run ---------------------------------------------------------------------------
+
+TASKS = {"sudoku": Sudoku, "maze": Maze}  # and ARC
+
+
+def load_task(s, device):
+    """The task that settings describe, with its puzzles on the device. Raises BadInput."""
+    folder = "small" if s.scale == "small" else "paper"  # medium trains on the paper's kind, too
+    bundled = BUNDLED / s.task / folder
+    path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
+    if s.task in TASKS:
+        return TASKS[s.task](path, device, s.train_puzzles)
+    if s.train_puzzles:
+        raise BadInput("--train_puzzles: ARC trains on all of its tasks")
+    from arc import Arc  # only here: the rest does without it
+    return Arc(path, device, s.augmentations, s.canvas)
+
+
+def fingerprint(task):
+    """A short text that tells one set of training puzzles, or of ARC's views, from another."""
+    train, digest = task.splits["train"], hashlib.sha256()
+    views = [task.turns, task.colours] if task.num_puzzles else []
+    for part in (train["inputs"], train["labels"], *views):
+        digest.update(part.cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]

@@ -1,20 +1,26 @@
 """What a trained net can do: `python evaluate.py RUN` for figures, `--watch` to see it think.
 
 `refine` is the talk's loop at test time. `solve` shows it puzzles through several views. In a
-notebook: `model, task = runs.open_run("puzzles/trained/trm-sudoku")`, and then
+notebook: `model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku")`, and then
 `evaluate.exact_accuracy(model, task.splits["test"], N_sup=16)`. train.py validates with this file.
 """
+import os
 import sys
 import time
 from argparse import Namespace
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 import cli
 import recipes
-from cli import BadInput
+from cli import BadInput, blaming
+from data import fingerprint, load_task
+from hrm import HRM
 from puzzles import draw
-from runs import load_checkpoint, pick_device, pick_dtype, restore
+from trm import TRM
 
 SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatever it trains with
 
@@ -23,7 +29,7 @@ SHOWN_STEPS = 1, 2, 4, 8, 16  # the refinement steps that training shows, whatev
 def refine(model, puzzles, N_sup, table=None, dtype=torch.float32):
     """The talk's loop at test time, without halting: yields the answer's logits (B, S, V) and the
     halting logits after each of N_sup refinement steps. puzzles: {"inputs": (B, S), on ARC "ids":
-    (B,)}. table: the puzzle embeddings, (ids, D). dtype: what the nets compute in."""
+    (B,)}. table: the puzzle embeddings, (ids, D), on ARC. dtype: what the nets compute in."""
     inputs, puzzle_embedding = puzzles["inputs"].long(), None
     if table is not None:
         only_one = torch.zeros_like(inputs[:, 0])  # Sudokus and mazes share one, if they have any
@@ -44,30 +50,25 @@ def in_batches(puzzles, size):
         yield dict(zip(puzzles, parts))
 
 
-def answers_after_each_step(model, puzzles, N_sup, table=None, dtype=torch.float32, batch_size=500):
-    """(N, N_sup, S) uint8 tokens."""
-    found = []
-    for batch in in_batches(puzzles, batch_size):
-        steps = refine(model, batch, N_sup, table, dtype)
-        answers = [logits.argmax(-1).to(torch.uint8) for logits, _ in steps]
-        found.append(torch.stack(answers, dim=1))
-    return torch.cat(found)
-
-
-def exact_accuracy(model, puzzles, N_sup=16, **more):
+def exact_accuracy(model, puzzles, N_sup=16, batch_size=500, **more):
     """The share of puzzles with every cell right after each of N_sup refinement steps: a list.
-    more: dtype, batch_size and table; a run that has a `task.table`, as on ARC, needs it."""
-    answers, labels = answers_after_each_step(model, puzzles, N_sup, **more), puzzles["labels"]
-    right = all_right(answers, labels[:, None])[(labels != 0).any(1)]  # whose solution is known
-    return right.float().mean(0).tolist()
+    more: the table, which ARC needs, and dtype, as for `refine`."""
+    known = (puzzles["labels"] != 0).any(1)  # whose solution is known
+    right = []
+    for batch in in_batches({name: part[known] for name, part in puzzles.items()}, batch_size):
+        steps = refine(model, batch, N_sup, **more)
+        answers = torch.stack([logits.argmax(-1) for logits, _ in steps], dim=1)  # (B, N_sup, S)
+        right.append(all_right(answers, batch["labels"][:, None]))
+    return torch.cat(right).float().mean(0).tolist()
 
 
-def validate(model, task, N_sup, **more):
+def validate(model, task, N_sup, table, dtype):
     """On some hundred validation puzzles: exact accuracy after each of SHOWN_STEPS, and the share
     of the cells to be filled in that are right after the N_sup-th step (at most the 16th)."""
     puzzles = task.validation(100)
     inputs, labels = puzzles["inputs"], puzzles["labels"]
-    answers = answers_after_each_step(model, puzzles, SHOWN_STEPS[-1], **more)
+    steps = refine(model, puzzles, SHOWN_STEPS[-1], table, dtype)
+    answers = torch.stack([logits.argmax(-1) for logits, _ in steps], dim=1)  # (B, 16, S)
     exact = all_right(answers, labels[:, None]).float().mean(0).tolist()
     to_fill = labels != 0 if task.blank is None else inputs == task.blank
     last = answers[:, min(N_sup, SHOWN_STEPS[-1]) - 1]
@@ -78,151 +79,334 @@ def validate(model, task, N_sup, **more):
 
 
 @torch.no_grad()
-def look(model, task, puzzles, k, N_sup, table=None, dtype=torch.float32):
-    """Puzzles through view k. Returns of each refinement step, (B, N_sup), which answers are right,
-    how sure the model is of them (0 to 1), and where it would halt; and the answers, turned back,
-    (B, N_sup, S) uint8 tokens."""
+def look(model, task, puzzles, k, N_sup, **more):
+    """Puzzles through view k. Returns of each refinement step, (B, N_sup): is the answer "right",
+    how "sure" is the model of it (0 to 1), would it "halt" there; and the "answers", turned back,
+    (B, N_sup, S) uint8 tokens. more: table and dtype, as for `refine`."""
     view, turn_back = task.view(puzzles, k)
-    right, sure, halts, answers = [], [], [], []
-    for logits, halt_logits in refine(model, view, N_sup, table, dtype):
+    seen = {"right": [], "sure": [], "halt": [], "answers": []}
+    for logits, halt_logits in refine(model, view, N_sup, **more):
         answer = logits.argmax(-1)
-        right.append(all_right(answer, view["labels"]))
-        sure.append(halt_logits[:, 0].sigmoid())
-        halts.append(model.halts(halt_logits))
-        answers.append(turn_back(answer).to(torch.uint8))
-    return [torch.stack(part, dim=1) for part in (right, sure, halts, answers)]
+        seen["right"].append(all_right(answer, view["labels"]))
+        seen["sure"].append(halt_logits[:, 0].sigmoid())
+        seen["halt"].append(model.halts(halt_logits))
+        seen["answers"].append(turn_back(answer).byte())
+    return {name: torch.stack(steps, dim=1).cpu() for name, steps in seen.items()}
 
 
 def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
-    """A batch of puzzles through so many views. A puzzle whose surest answer is surer than `halt`
-    (0 to 1) gets no further view. Returns a dict with a row a puzzle. After each refinement step,
-    (B, N_sup): is the "first" view's answer right, is the "surest" answer so far, is there "any"
-    right one so far, and would the model "halt" there in the first view. In the end: the "answers"
-    (B, S), how "sure" the model is of them (B,), how many "views" there were (B,), and for ARC
-    "votes", of each puzzle a list of (a view's last answer, how sure). more: table, dtype."""
+    """A batch of puzzles, each through so many views. A puzzle with an answer that is surer than
+    `halt` (0 to 1) gets no further view. Returns what `look` does, with an axis more: "right",
+    "sure", "halt" (B, views, N_sup), where -1 is how sure a view is that was not asked. Of the
+    "answers", (B, views, S), it has a view's surest one, or where task.votes, or with a single view
+    as in the papers, its last."""
     size, cells = puzzles["inputs"].shape
-    device = puzzles["inputs"].device
-    found = {name: torch.zeros(size, N_sup, dtype=torch.bool, device=device)
-             for name in ("first", "surest", "any", "halt")}
-    found["sure"] = torch.full((size, N_sup), -1.0, device=device)
-    found["answers"] = torch.zeros(size, cells, dtype=torch.uint8, device=device)
-    found["views"] = torch.zeros(size, device=device)
-    found["votes"] = [[] for _ in range(size)]
-    remaining = torch.arange(size, device=device)  # the puzzles that get another view
+    seen = {"right": torch.zeros(size, views, N_sup, dtype=torch.bool),
+            "sure": torch.full((size, views, N_sup), -1.0),
+            "halt": torch.zeros(size, views, N_sup, dtype=torch.bool),
+            "answers": torch.zeros(size, views, cells, dtype=torch.uint8)}
+    asked = torch.arange(size)
     for k in range(views):
-        part = {name: values[remaining] for name, values in puzzles.items()}
-        right, sure, halts, answers = look(model, task, part, k, N_sup, **more)
-        if k == 0:
-            found["first"], found["halt"] = right, halts
-        found["any"][remaining] |= right.cummax(1).values
-        found["views"][remaining] += 1
-        keep_the_surest(found, remaining, right, sure, answers)
-        if task.votes:
-            last = zip(remaining.tolist(), answers[:, -1].tolist(), sure[:, -1].tolist())
-            for i, answer, how_sure in last:
-                found["votes"][i].append((answer, how_sure))
-        remaining = remaining[found["sure"][remaining, -1] <= halt]
-        if not len(remaining):
+        some = {name: part[asked.to(part.device)] for name, part in puzzles.items()}
+        said = look(model, task, some, k, N_sup, **more)
+        step = said["sure"].cummax(1).indices[:, -1]  # of equally sure ones the last
+        if task.votes or views == 1:
+            step = torch.full_like(step, N_sup - 1)
+        said["answers"] = said["answers"][torch.arange(len(asked)), step]
+        for name in seen:
+            seen[name][asked, k] = said[name]
+        asked = asked[said["sure"].amax(1) <= halt]
+        if not len(asked):
             break
-    found["sure"] = found["sure"][:, -1]
-    if views == 1:  # then the last answer counts, as in the papers
-        found["answers"], found["sure"] = answers[:, -1], sure[:, -1]
-    return found
+    return seen
 
 
-def keep_the_surest(found, remaining, right, sure, answers):
-    """Put what `look` has returned for the puzzles `remaining` into `found`, where it is surer
-    than what all earlier views had up to the same step."""
-    so_far, when = sure.cummax(dim=1)  # (b, N_sup): how sure up to each step, and in which step
-    surer = so_far > found["sure"][remaining]
-    found["sure"][remaining] = torch.where(surer, so_far, found["sure"][remaining])
-    right_so_far = right.gather(1, when)
-    found["surest"][remaining] = torch.where(surer, right_so_far, found["surest"][remaining])
-    answer = answers[torch.arange(len(remaining), device=remaining.device), when[:, -1]]
-    found["answers"][remaining] = torch.where(surer[:, -1:], answer, found["answers"][remaining])
+def surest(seen):
+    """What `solve` returns of several views -> which puzzle's surest answer so far is right, after
+    each step, (B, N_sup); and in the end the surest answer itself (B, S), and how sure it is."""
+    so_far, when = seen["sure"].cummax(2)  # in each view: how sure up to each step; in which step
+    right = seen["right"].gather(2, when)
+    view = so_far.argmax(1, keepdim=True)  # (B, 1, N_sup)
+    each = torch.arange(len(view))
+    return (right.gather(1, view)[:, 0], seen["answers"][each, view[:, 0, -1]],
+            so_far[:, :, -1].amax(1))
 
 
 # ---- the table and the picture -------------------------------------------------------------------
 
 
-def report(model, task, puzzles, args, dtype):
-    """Solve the puzzles and print what came out. args: N_sup, views, halt, batch_size, and answers,
-    the file to write the answers to, or None. Returns which puzzle is worth a look, and why."""
-    start, parts, total = time.time(), [], len(puzzles["inputs"])
+def solve_all(model, task, puzzles, args, **more):
+    """`solve` for any number of puzzles, args.batch_size at a time. args: N_sup, views, halt."""
+    begun, parts, total = time.time(), [], len(puzzles["inputs"])
     for batch in in_batches(puzzles, args.batch_size):
-        found = solve(model, task, batch, args.N_sup, args.views, args.halt,
-                      table=task.table, dtype=dtype)
-        parts.append({**batch, **found})
-        cli.show_progress(min(total, len(parts) * args.batch_size), total, start)
-    votes = sum((part.pop("votes") for part in parts), [])
-    found = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    known = (found["labels"] != 0).any(1)
+        parts.append(solve(model, task, batch, args.N_sup, args.views, args.halt, **more))
+        done = min(total, len(parts) * args.batch_size)
+        left = timedelta(seconds=int((time.time() - begun) / done * (total - done)))
+        cli.overwrite(f"{done:,} of {total:,} puzzles; {left} left")
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def report(model, task, puzzles, args, **more):
+    """Solve the puzzles and print what came out. args: as for `solve_all`, and answers: the file to
+    write the answers to, or None. Returns of each puzzle in which steps it is right, (N, N_sup)."""
+    begun = time.time()
+    seen = solve_all(model, task, puzzles, args, **more)
+    puzzles = {name: part.cpu() for name, part in puzzles.items()}
+    known = (puzzles["labels"] != 0).any(1)
     print(f"\n{known.sum():,} test puzzles with a known solution; exact: every cell right "
-          f"({time.time() - start:.1f} s)")
+          f"({time.time() - begun:.1f} s)")
     if known.any():
-        print_rows({name: part[known].float() for name, part in found.items()}, task, args)
-    print(task.summary(found, votes), end="")
+        print_table({name: part[known] for name, part in seen.items()}, task)
+    answers, sure = seen["answers"], seen["sure"][:, :, -1]  # on ARC, of all views
+    if not task.votes and args.views > 1:
+        _, answers, sure = surest(seen)
+    elif not task.votes:
+        answers, sure = answers[:, 0], sure[:, 0]
+    found = {**puzzles, "answers": answers, "sure": sure}
+    print(task.summary(found), end="")
     if args.answers:
-        cli.write_atomically(args.answers, task.answers_file(found, votes).encode())
+        cli.write_atomically(args.answers, task.answers_file(found).encode())
         print(f"{len(known):,} answers written to {args.answers}")
-    right = found["first"] & known[:, None]
-    last_wrong = (~right * torch.arange(1, args.N_sup + 1)).amax(1)  # the last such step, or 0
-    index = torch.where(right[:, -1], last_wrong, -1).argmax().item()
-    return index, ": of those solved, the one that took longest" if right[index, -1] else ""
+    return seen["right"][:, 0] & known[:, None]
 
 
-def print_rows(found, task, args):
-    """The table of what `solve` has found for puzzles whose solutions are known, as floats, after
-    1, 2, 4, ... refinement steps."""
-    rows = {"exact accuracy": found["first"].mean(0)}
-    if args.views > 1:
-        rows["the surest view"] = found["surest"].mean(0)
-        rows[task.any_answer] = found["any"].mean(0)
-    shown = sorted({2**i for i in range(args.N_sup.bit_length())} | {args.N_sup})
+def print_table(seen, task):
+    """The table of what `solve` returns for puzzles whose solutions are known."""
+    size, views, N_sup = seen["right"].shape
+    rows = {"exact accuracy": seen["right"][:, 0]}
+    if views > 1:
+        rows["the surest view"], _, _ = surest(seen)
+        rows[task.any_answer] = seen["right"].any(1).cummax(1).values
+    shown = sorted({2**i for i in range(N_sup.bit_length())} | {N_sup})
     print("  after refinement steps " + "".join(f"{n:8d}" for n in shown))
-    for name, shares in rows.items():
-        print(f"  {name:23s}" + "".join(f"{100 * shares[n - 1]:7.1f}%" for n in shown))
-    found["halt"][:, -1] = 1  # the N_sup-th step always halts
-    stop = found["halt"].argmax(1, keepdim=True)  # (n, 1): the first step where it would stop
-    print(f"  with learned halting   {100 * found['first'].gather(1, stop).mean():7.1f}%"
+    for name, right in rows.items():
+        shares = [100 * right[:, n - 1].float().mean() for n in shown]
+        print(f"  {name:23s}" + "".join(f"{share:7.1f}%" for share in shares))
+    halt = seen["halt"][:, 0].clone()
+    halt[:, -1] = True  # the N_sup-th step always halts
+    stop = halt.byte().argmax(1, keepdim=True)  # (n, 1): the first step where it would stop
+    exact = seen["right"][:, 0].gather(1, stop).float().mean()
+    print(f"  with learned halting   {100 * exact:7.1f}%"
           f"  after {stop.float().mean() + 1:.1f} steps on average")
-    if args.halt < 1:
-        views = found["views"].mean().item()
-        print(f"  {views:.1f} of {args.views} views a puzzle, {views * args.N_sup:.0f} steps")
+    asked = (seen["sure"][:, :, 0] >= 0).float().sum(1).mean()
+    if asked < views:
+        print(f"  {asked:.1f} of {views} views a puzzle, {asked * N_sup:.0f} steps")
 
 
-def watch(model, task, puzzles, index, title, views, args, dtype):
+def watch(model, task, puzzles, index, title, views, args, **more):
     """Print a puzzle, and how its answer changes in the view in which the net becomes surest."""
     puzzle = {name: part[index : index + 1] for name, part in puzzles.items()}
-    looks = (look(model, task, puzzle, k, args.N_sup, task.table, dtype) for k in range(views))
-    _, sure, _, answers = max(looks, key=lambda found: found[1].max())
-    inputs, labels, answers = (part[0].cpu().numpy()
-                               for part in (puzzle["inputs"], puzzle["labels"], answers))
-    draw.show(title + task.title(puzzle), task, inputs, answers, sure[0].tolist(),
-              labels if labels.any() else None, args.svg)
+    looks = (look(model, task, puzzle, k, args.N_sup, **more) for k in range(views))
+    seen = max(looks, key=lambda seen: seen["sure"].max())
+    inputs, labels = (puzzle[name][0].cpu().numpy() for name in ("inputs", "labels"))
+    draw.show(title + task.title(puzzle), task, inputs, seen["answers"][0].numpy(),
+              seen["sure"][0].tolist(), labels if labels.any() else None, args.svg)
+
+
+# ---- a run is opened -----------------------------------------------------------------------------
+
+
+def pick_device(name):
+    """The torch device; None: the best that is there. Of several processes each takes a GPU of its
+    own. Raises BadInput."""
+    found = torch.accelerator.is_available()
+    name = name or (torch.accelerator.current_accelerator().type if found else "cpu")
+    with blaming(f"--device {name}", "torch finds no such device here"):
+        device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name)
+        torch.zeros(1, device=device).cpu()  # fails for what is no real device, such as meta
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        return device
+
+
+def pick_dtype(name, device):
+    """The name of the number type that the nets compute in. None: bfloat16 on a GPU with units for
+    it (not by emulation, as before NVIDIA's Ampere), else float32."""
+    if name is None:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bfloat16" if fast else "float32"
+    return name
+
+
+def compile_if_asked(asked, model, device):
+    """torch.compile, if it works here. asked: None is yes on an NVIDIA GPU."""
+    cuda = device.type == "cuda"
+    if not (cuda if asked is None else asked):
+        return
+    try:  # something small: there may be no C++ compiler, or no triton for this GPU
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
+    except Exception as error:  # of many kinds, also from the compiler itself
+        why = str(error).strip().split("\n")[0][:200]
+        print(f"torch.compile does not work here, and training goes on without ({why})")
+        return
+    print("compiling: the first step takes a minute or two", flush=True)
+    torch.set_float32_matmul_precision("high" if cuda else "highest")
+    # 81 cells and a prefix of 16 are 97 positions. A GPU's fast matmuls need rows of a multiple of
+    # 8 numbers, and torch does not always find that padding them pays.
+    model.compile(options={"force_shape_pad": cuda})
+
+
+def build_model(s, task, device):
+    """The model that settings describe. Raises BadInput where sizes do not fit together."""
+    if task.num_puzzles and not s.prefix_len:
+        raise BadInput("--prefix_len 0: the puzzle's embedding needs a position before the cells")
+    try:
+        return {"hrm": HRM, "trm": TRM}[s.model](
+            task.vocab_size, task.seq_len, hidden_size=s.hidden_size, num_heads=s.num_heads,
+            layers=s.layers, T_H=s.T_H, T_L=s.T_L, mixer=s.mixer, positions=s.positions,
+            prefix_len=s.prefix_len).to(device)
+    except ValueError as error:
+        raise BadInput(error) from None
+
+
+def describe(s, task, device):
+    """Print which net it is, how large, and on what it runs."""
+    parameters = sum(part.numel() for part in build_model(s, task, "meta").parameters())
+    names = "hidden_size", "layers", "mixer", "T_H", "T_L", "N_sup"
+    print(f"{s.model.upper()} on {s.task}:", ", ".join(f"{name} {vars(s)[name]}" for name in names))
+    print(f"{parameters:,} parameters; {device}, {torch.get_num_threads()} threads, {s.dtype}")
+    if task.note:
+        print(task.note)
+
+
+class Run(NamedTuple):
+    model: torch.nn.Module  # with the moving average of its weights
+    task: object  # see data.py
+    table: torch.Tensor | None  # the puzzle embeddings, (ids, D), on ARC
+    settings: Namespace
+
+
+def open_run(path, device="cpu", **changes):
+    """A run's folder, its checkpoint or a public code's -> what its net needs to be asked
+    something. changes: settings that are to be others than the run's, such as T_H=1 or data=PATH.
+    Raises BadInput."""
+    checkpoint = load_checkpoint(path)
+    s = Namespace(**{**checkpoint["settings"], **changes})
+    task = load_task(s, device)
+    with blaming(path, f"does not fit the puzzles of {s.data or 'the bundled set'}"):
+        model = build_model(s, task, device).requires_grad_(False)
+        model.load_state_dict(checkpoint["average"])
+        if task.votes and s.puzzles != fingerprint(task):
+            raise ValueError("trained on other tasks, or other demonstrations of them")
+        embeddings = checkpoint.get("embeddings")  # of ARC's tasks; the rest has one, if any
+        return Run(model, task, embeddings and embeddings["table"].to(device), s)
+
+
+def load_checkpoint(path):
+    """A run's folder or file, or a public code's -> a dict, loaded without executing anything:
+    "settings", "average" (the weights), "embeddings" where there are some, and what train.py needs
+    to go on. Raises BadInput."""
+    path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
+    with blaming(path, "not a checkpoint of train.py, or damaged"):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if "settings" in checkpoint:
+            return checkpoint
+        return from_public(checkpoint.get("state_dict", checkpoint), path)
+
+
+# Names of weights in the public codes (after "inner."), and what they are here.
+NAMES = {
+    "embed_tokens.embedding_weight": "embedding.tokens", "lm_head.": "output_head.",
+    "embed_pos.embedding_weight": "embedding.positions", "q_head.": "halt_head.",
+    "H_level.layers.": "H_net.blocks.", "L_level.layers.": "L_net.blocks.",
+    ".self_attn.qkv_proj.": ".attention.qkv.", ".self_attn.o_proj.": ".attention.output.",
+    ".mlp_t.": ".mix.", ".gate_up_proj.": ".gate_up.", ".down_proj.": ".down.",
+    "H_init": "z_H_init", "L_init": "z_L_init"}
+
+
+def from_public(public, path):
+    """A public code's weights for Sudoku or mazes -> a checkpoint of ours. Sizes are read off the
+    weights. Heads, T_H, T_L and N_sup are not in them: here stand the papers' and, for learned
+    positions, those of the one recipe that has them, HRM's for all Sudokus. Raises BadInput."""
+    weights = {}
+    for name, tensor in public.items():
+        name = name.split("inner.")[-1]
+        for theirs, ours in NAMES.items():
+            name = name.replace(theirs, ours)
+        weights[name] = tensor.float()
+    table = weights.pop("puzzle_emb.weights", None)  # a single row, which all puzzles share
+    rows = len(weights.get("embedding.tokens", ()))
+    if rows not in (11, 6) or "halt_head.weight" not in weights:
+        raise BadInput(f"{path}: neither a checkpoint of train.py nor a public code's weights for "
+                       f"Sudokus (11 tokens) or mazes (6); it holds {list(public)[:4]}")
+    task, cells = ("sudoku", 81) if rows == 11 else ("maze", 900)
+    # In TRM's public code its one net is called L_net, too.
+    layers = [name for name in weights if "L_net" in name and "mlp.down" in name]
+    s = dict(task=task, scale="paper", data=None, train_puzzles=None, test_puzzles=None, N_sup=16,
+             hidden_size=weights["embedding.tokens"].shape[1], num_heads=8, layers=len(layers),
+             mixer="attention", positions="rotary")
+    if any(name.startswith("H_net") for name in weights):
+        s |= dict(model="hrm", T_H=2, T_L=2, prefix_len=1)
+    else:
+        s |= dict(model="trm", T_H=3, T_L=6 if task == "sudoku" else 4, prefix_len=16)
+        weights = {name.replace("L_net", "net"): part for name, part in weights.items()}
+        for name in ("halt_head.weight", "halt_head.bias"):  # it keeps HRM's second logit, unused
+            weights[name] = weights[name][:1]
+    if "embedding.positions" in weights:
+        s |= dict(positions="learned", T_L=8, N_sup=8)
+    if "net.blocks.0.mix.down.weight" in weights:  # as wide as prefix and cells together
+        width = len(weights["net.blocks.0.mix.down.weight"])
+        s |= dict(mixer="mlp", prefix_len=width - cells)
+    checkpoint = {"settings": s, "average": weights}
+    return checkpoint if table is None else {**checkpoint, "embeddings": {"table": table}}
 
 
 # ---- the command line ----------------------------------------------------------------------------
 
 
+def parse(argv):
+    """The flags. Raises BadInput."""
+    parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.",
+                        allow_abbrev=False)
+    add, whole = parser.add_argument, recipes.whole
+    add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
+    add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
+    add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
+    add("--T_L", type=whole, help="updates of the thoughts before each (the run's)")
+    add("--views", type=whole, help="look at each puzzle through so many symmetries, and keep "
+        "the surest answer (1; on ARC all views are asked, and vote)")
+    add("--halt", type=recipes.share, default=1.0, metavar="P",
+        help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
+    add("--data", help="other puzzles: a folder, or a file")
+    add("--test_puzzles", type=whole, help="only the first so many test puzzles (as the run)")
+    add("--answers", metavar="FILE", help="write the answers to a new file: csv, for ARC the JSON "
+        "of the ARC Prize")
+    add("--watch", action="store_true", help="show one test puzzle, drawn at random, being solved")
+    add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
+        "'#.SG' row by row; the name of an ARC task")
+    add("--svg", metavar="FILE", help="draw what is watched as a moving picture, in a new file")
+    add("--seed", type=recipes.any_seed, help="of the random views, and of the puzzle watched")
+    add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
+    add("--device", help="cpu, cuda, mps, ... (what is there)")
+    add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "
+        "GPU that has it, else float32)")
+    args = parser.parse_args(argv)
+    for path in filter(None, (args.answers, args.svg)):
+        if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path) or "."):
+            raise BadInput(f"{path}: exists already, or its folder does not")
+    return args
+
+
 def main(argv=None):
-    args = recipes.parse_evaluation(argv)
-    checkpoint, device = load_checkpoint(args.run), pick_device(args.device)
-    s = Namespace(**checkpoint["settings"])
-    if args.data:
-        s.data, s.train_puzzles = args.data, None  # that number is of the run's own puzzles
-    s.T_H, s.T_L = args.T_H or s.T_H, args.T_L or s.T_L
-    model, task = restore(checkpoint, args.run, s, device)
+    args = parse(argv)
+    device = pick_device(args.device)
+    changes = {name: vars(args)[name] for name in ("T_H", "T_L", "data") if vars(args)[name]}
+    if args.data:  # those numbers are of the run's own puzzles
+        changes |= dict(train_puzzles=None, test_puzzles=None)
+    model, task, table, s = open_run(args.run, device, **changes)
+    s.dtype = pick_dtype(args.dtype, device)
+    describe(s, task, device)
     args.N_sup = args.N_sup or (s.N_sup if task.votes else 16)
     args.views = args.views or (task.most_views if task.votes else 1)
     if task.most_views and args.views > task.most_views:
         raise BadInput(f"--views {args.views}: a puzzle has {task.most_views} views")
-    dtype = pick_dtype(args.dtype, device)
+    more = dict(table=table, dtype=getattr(torch, s.dtype))
     if args.watch and args.seed is None:
         torch.seed()  # another puzzle each time
     else:
         torch.manual_seed(args.seed or 0)
-    puzzles = {name: part[: args.test_puzzles] for name, part in task.splits["test"].items()}
+    count = args.test_puzzles or s.test_puzzles
+    puzzles = {name: part[:count] for name, part in task.splits["test"].items()}
     title, views = "your puzzle", 1 if task.votes else args.views
     if args.puzzle is not None:
         puzzles, index = task.typed(args.puzzle), 0
@@ -230,9 +414,12 @@ def main(argv=None):
         index = torch.randint(len(puzzles["inputs"]), ()).item()
         title = f"test puzzle {index + 1}"
     else:
-        index, why = report(model, task, puzzles, args, dtype)
-        title, views = f"test puzzle {index + 1}{why}", 1
-    watch(model, task, puzzles, index, title, views, args, dtype)
+        right, views = report(model, task, puzzles, args, **more), 1
+        last_wrong = (~right * torch.arange(1, args.N_sup + 1)).amax(1)  # such a step, or 0
+        index = torch.where(right[:, -1], last_wrong, -1).argmax().item()
+        why = ": of those solved, the one that took longest" if right[index, -1] else ""
+        title = f"test puzzle {index + 1}{why}"
+    watch(model, task, puzzles, index, title, views, args, **more)
     return 0
 
 

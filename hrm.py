@@ -30,11 +30,12 @@ class HRM(nn.Module):
                  T_H=2, T_L=2, mixer="attention", positions="rotary", prefix_len=0):
         super().__init__()
         self.T_H, self.T_L, self.prefix_len = T_H, T_L, prefix_len
-        learned = (mixer, positions) == ("attention", "learned")
+        learned = mixer == "attention" and positions == "learned"
         self.embedding = Embedding(vocab_size, seq_len, hidden_size, prefix_len, learned)
-        sizes = layers, hidden_size, num_heads, expansion, mixer, positions, prefix_len + seq_len
-        self.L_net = Net(*sizes)
-        self.H_net = Net(*sizes)
+        block = dict(length=prefix_len + seq_len, hidden_size=hidden_size, num_heads=num_heads,
+                     expansion=expansion, mixer=mixer, positions=positions)
+        self.L_net = Net(layers, block)
+        self.H_net = Net(layers, block)
         self.output_head = Linear(hidden_size, vocab_size)
         self.halt_head = halting_head(hidden_size, 2)  # the values of halting and of going on
         self.z_H_init = nn.Buffer(truncated_normal((hidden_size,), std=1))
@@ -106,9 +107,9 @@ class Embedding(nn.Module):
 class Net(nn.Module):
     """net(state, injection): the injection is added once, before the first block."""
 
-    def __init__(self, layers, *sizes):
+    def __init__(self, layers, block):  # block: what Block takes, by name
         super().__init__()
-        self.blocks = nn.ModuleList([Block(*sizes) for _ in range(layers)])
+        self.blocks = nn.ModuleList([Block(**block) for _ in range(layers)])
 
     def forward(self, state, injection):  # both (B, S, D)
         h = state + injection
@@ -121,7 +122,7 @@ class Block(nn.Module):
     """A layer: attention or, as in [J], a SwiGLU over the positions mixes them; then a SwiGLU works
     on each. Post-norm: the state keeps its size however often the layer is called."""
 
-    def __init__(self, hidden_size, num_heads, expansion, mixer, positions, length):
+    def __init__(self, length, hidden_size, num_heads, expansion, mixer, positions):
         super().__init__()
         if mixer not in ("attention", "mlp") or positions not in ("rotary", "learned"):
             raise ValueError(f"mixer {mixer!r} with positions {positions!r} is not known")

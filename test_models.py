@@ -1,26 +1,43 @@
-"""Tests of the models, the N_sup loop and the loop at test time: `pytest`. What a test expects is
-written plainly. The command lines are tested in test_commands.py, the puzzles in puzzles/."""
+"""Tests of the models, the N_sup loop, test time, the numbers that are printed, and the command
+lines: `pytest`. What a test expects is written plainly. puzzles/ and experiments/ have others."""
+import contextlib
+import csv
+import io
 import itertools
+import json
 import math
 import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests, and programs that they start, use no GPU
+# The tests, and programs that they start, use no GPU, and one thread: small nets are faster so.
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+import cli
+import data
 import evaluate
+import recipes
 import train
 from arc import PuzzleEmbeddings
 from hrm import HRM
-from trm import TRM, Block, truncated_normal
+from trm import TRM, truncated_normal
 
+torch.set_num_threads(1)
 HERE = Path(__file__).parent
 KINDS = {"hrm": (HRM, "attention"), "hrm-mlp": (HRM, "mlp"),
          "trm": (TRM, "attention"), "trm-mlp": (TRM, "mlp")}
@@ -96,7 +113,7 @@ def test_the_gradient_is_where_the_papers_put_it(kind):
 def test_a_halted_puzzle_leaves_its_slot_and_the_others_go_on():
     model = small("trm", prefix_len=1)
     ids, min_steps = torch.tensor([0, 3, 4]), torch.tensor([0, 0, 2])
-    embeddings = PuzzleEmbeddings(9, 8, 0.0, "cpu")
+    embeddings = PuzzleEmbeddings(9, 8, 0.0)
     embeddings.table.normal_()
     model.halts = lambda halt_logits: torch.tensor([False, True, True])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -140,26 +157,6 @@ def test_hrms_halting_learns_from_one_step_ahead():
     assert_close(model.going_on_loss(q, ahead, last), going_on)
 
 
-@pytest.mark.parametrize("kind, calls", [("hrm", 2), ("trm", 1)])
-def test_only_hrm_pays_for_a_second_forward_without_gradient(kind, calls):
-    model, made = small(kind), []
-    model.register_forward_hook(lambda *_: made.append(torch.is_grad_enabled()))
-    slots = train.fresh_slots(model, puzzles(2, 0))
-    train.train_step(model, torch.optim.SGD(model.parameters()), slots, 4)
-    assert made == [True, False][:calls]
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@every_kind
-def test_a_model_in_any_number_type_answers_and_learns(kind, dtype):
-    model = small(kind).to(dtype)
-    for carry_dtype in (torch.float32, dtype):
-        carry, inputs = model.initial_carry(2, carry_dtype), torch.ones(2, 5, dtype=torch.long)
-        carry, logits, halt_logits = model(carry, inputs)
-        assert carry[0].dtype == logits.dtype == carry_dtype
-        (logits.float().sum() + halt_logits.float().sum()).backward()
-
-
 def test_stablemax_agrees_with_the_papers_float64():
     x = torch.randn(3, 4, 11).mul(20)
     x[0, 0, :5] = 0  # where its two halves meet
@@ -176,7 +173,7 @@ def test_stablemax_agrees_with_the_papers_float64():
 
 
 def test_puzzle_embeddings_step_by_the_sign_of_the_summed_gradient():
-    embeddings = PuzzleEmbeddings(5, 3, weight_decay=0.5, device="cpu")
+    embeddings = PuzzleEmbeddings(5, 3, weight_decay=0.5)
     ids = torch.tensor([4, 1, 4])
     table = embeddings.table.normal_().clone()
     gradient = torch.tensor([[1.0, 1.0, -3.0], [2.0, 0.0, 1.0], [-2.0, 1.0, 1.0]])
@@ -220,36 +217,6 @@ def test_the_shared_blocks_are_the_same_and_each_model_file_stands_alone():
         assert text[: text.index("def forward")].count("\n") < 45  # the recursion comes first
 
 
-def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
-    torch.manual_seed(0)  # trained on 200 of the 288 grids, with 8 of 16 cells blank
-    rows = torch.tensor(list(itertools.permutations((2, 3, 4, 5))))
-    grids = rows[torch.cartesian_prod(*[torch.arange(24)] * 4)]  # (24**4, 4, 4)
-    for axes in ((0, 1, 3, 2, 4), (0, 3, 4, 1, 2)):  # of (N, 2, 2, 2, 2): the boxes, the columns
-        units = grids.view(-1, 2, 2, 2, 2).permute(axes).reshape(-1, 4, 4)
-        grids = grids[(units.sort(-1).values == rows[0]).all((1, 2))]
-    grids = grids.flatten(1)[torch.randperm(288)]
-
-    def questions(solutions, count):
-        answers = solutions[torch.randint(len(solutions), (2 * count,))]
-        given = torch.rand(2 * count, 16).argsort(1) < 8
-        fitting = ((grids == answers[:, None]) | ~given[:, None]).all(2).sum(1)
-        one = (fitting == 1).nonzero()[:count, 0]
-        return {"inputs": torch.where(given, answers, 1)[one], "labels": answers[one]}
-
-    known = questions(grids[:200], 1000)
-    model = TRM(6, 16, hidden_size=32, T_H=2, T_L=2, mixer="mlp")
-    optimizer, slots = torch.optim.AdamW(model.parameters(), weight_decay=0.1), None
-    for step in range(200):
-        pick = torch.randint(1000, (32,))
-        fresh = train.fresh_slots(model, {name: part[pick] for name, part in known.items()})
-        optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / 200)
-        slots, _, _ = train.train_step(model, optimizer, train.refill(slots or fresh, fresh), 4)
-    unseen = questions(grids[200:], 100)
-    *_, (logits, halt_logits) = evaluate.refine(model, unseen, 8)
-    right, sure = (logits.argmax(-1) == unseen["labels"]).all(1).float(), model.halts(halt_logits)
-    assert right.mean() >= 0.9 and sure.float().mean() > 0.5 and right[sure].mean() >= 0.9
-
-
 # ---- golden numbers: what the papers' public codes themselves computed ---------------------------
 
 # After each of six training steps: loss; sum over n of z_n sin(n), for z_H and z_L; of each slot:
@@ -279,7 +246,7 @@ def test_training_learns_4x4_sudoku_and_solves_what_it_has_not_seen():
         2.406989709 2.634448497  -18.04685588  1111 1000 0001 2012""")])
 def test_six_steps_give_the_public_codes_numbers(model_class, sizes, bias, rows, norm, numbers):
     model = model_class(7, 16, hidden_size=32, num_heads=2, layers=2, T_H=2, **sizes)
-    embeddings, c, b = PuzzleEmbeddings(4, 32, 0.1, "cpu"), torch.arange(16), torch.arange(4)
+    embeddings, c, b = PuzzleEmbeddings(4, 32, 0.1), torch.arange(16), torch.arange(4)
     b = b[:, None]
     weights = {**model.state_dict(), "puzzles.rows": embeddings.table}
     for k, name in enumerate(sorted(weights)):  # capitals first
@@ -376,55 +343,41 @@ def test_logits_and_carry_agree_with_the_plain_rewriting(kind, prefix, positions
     assert model(model.initial_carry(3, torch.bfloat16), inputs)[1].dtype == torch.bfloat16
 
 
-class Calls(TorchDispatchMode):
-    """Inside, the names of torch's operations that are called."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        self.names.append(operation.overloadpacket.__name__)
-        return operation(*args, **(kwargs or {}))
-
-
-@torch.no_grad()
-def test_the_mlp_mixer_makes_no_batched_matmul_in_bfloat16():
-    block, h = Block(16, 2, 4, "mlp", "rotary", length=5), torch.randn(3, 5, 16).bfloat16()
-    with Calls() as calls:
-        block(h)
-    assert calls.names.count("mm") == 4 and "bmm" not in calls.names
-
-
-# ---- evaluation ----------------------------------------------------------------------------------
+# ---- test time, and the numbers that are printed -------------------------------------------------
 
 class Scripted:
     """In place of a model and its task. right and sure, (puzzles, views, N_sup): whether the answer
-    after a step is 2 everywhere, which is right, or 3; and the halting logit. The first token of a
-    puzzle says which it is, the second which view."""
+    after a step is 2 everywhere, which is right, or has a 3 in its last cell; the halting logit.
+    The first token of a puzzle says which it is, the second which view; two of the other four are
+    blank."""
 
-    votes = False
+    votes, blank, any_answer = False, 1, "any"
 
     def __init__(self, right, sure):
         self.script = torch.tensor(right), torch.tensor(sure).float()
-        inputs = torch.arange(len(right))[:, None].repeat(1, 4)
+        inputs = torch.tensor([[20 + i, 40, 2, 2, 1, 1] for i in range(len(right))])
         self.puzzles = {"inputs": inputs, "labels": torch.full_like(inputs, 2)}
-        self.seen = []  # (puzzle, view) of every step made
+        self.asked = []  # (puzzle, view) of every step made
+
+    def validation(self, count):
+        return self.puzzles
 
     def view(self, puzzles, k):
         inputs = puzzles["inputs"].clone()
-        inputs[:, 1] = k
+        inputs[:, 1] = 40 + k
         return {**puzzles, "inputs": inputs}, lambda answers: answers
 
     def initial_carry(self, batch_size, dtype):
         return torch.zeros(batch_size, 1, 1), torch.zeros(batch_size, 1, 1)
 
     def __call__(self, carry, inputs, puzzle_embedding):
-        i, k, step = inputs[:, 0], inputs[:, 1], carry[0].flatten().long()
-        self.seen += zip(i.tolist(), k.tolist())
+        assert (inputs[:, 2:] == torch.tensor([2, 2, 1, 1])).all()  # as they are, without hints
+        i, k, step = inputs[:, 0] - 20, inputs[:, 1] - 40, carry[0].flatten().long()
+        self.asked += zip(i.tolist(), k.tolist())
         right, sure = (part[i, k, step] for part in self.script)
-        logits = F.one_hot((3 - right)[:, None].expand(inputs.shape), 11)
-        return (carry[0] + 1, carry[1]), logits, sure[:, None]
+        answers = torch.full_like(inputs, 2)
+        answers[:, -1] += ~right.bool()
+        return (carry[0] + 1, carry[1]), F.one_hot(answers, 11), sure[:, None]
 
     def halts(self, halt_logits):
         return halt_logits[:, 0] > 0
@@ -436,30 +389,53 @@ SURE = [[[1, 9, 2], [3, 2, 4]], [[2, 1, 1], [1, 3, 4]], [[0, 0, 0], [1, 2, 3]]]
 
 def test_the_surest_answer_of_all_views_and_steps_counts():
     model = Scripted(RIGHT, SURE)
-    found = evaluate.solve(model, model, model.puzzles, 3, views=2)
-    assert found["first"].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
-    assert found["any"].tolist() == [[0, 1, 1], [1, 1, 1], [0, 1, 1]]  # so far
+    seen = evaluate.solve(model, model, model.puzzles, 3, views=2)
+    assert seen["right"].int().tolist() == RIGHT
+    assert_close(seen["sure"], torch.tensor(SURE).float().sigmoid())
     # puzzle 0: view 1 is surer at step 1, view 0 from step 2 on. Puzzle 1: view 0, then view 1
-    assert found["surest"].tolist() == [[0, 1, 1], [1, 0, 1], [0, 1, 1]]
-    assert found["answers"].tolist() == [[2] * 4] * 3
-    assert_close(found["sure"], torch.tensor([9.0, 4.0, 3.0]).sigmoid())
-    assert found["views"].tolist() == [2, 2, 2]
+    right, answers, sure = evaluate.surest(seen)
+    assert right.tolist() == [[0, 1, 1], [1, 0, 1], [0, 1, 1]]
+    assert answers.tolist() == [[2] * 6] * 3
+    assert_close(sure, torch.tensor([9.0, 4.0, 3.0]).sigmoid())
 
 
 def test_of_one_view_alone_the_last_answer_counts():
     model = Scripted(RIGHT, SURE)
-    found = evaluate.solve(model, model, model.puzzles, 3)
-    assert found["answers"].tolist() == [[3] * 4] * 3  # all are wrong after the third step
-    assert_close(found["sure"], torch.tensor([2.0, 1.0, 0.0]).sigmoid())
-    assert found["halt"].tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    seen = evaluate.solve(model, model, model.puzzles, 3)
+    assert seen["answers"][:, 0].tolist() == [[2] * 5 + [3]] * 3  # all wrong after the third step
+    assert seen["halt"][:, 0].tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
 
 
 def test_a_puzzle_with_a_sure_answer_gets_no_further_view():
     model = Scripted(RIGHT, SURE)
-    found = evaluate.solve(model, model, model.puzzles, 3, views=2, halt=0.99)  # a logit of 4.6
-    assert found["views"].tolist() == [1, 2, 2]
-    assert {i for i, k in model.seen if k == 1} == {1, 2}
-    assert found["surest"].tolist() == [[0, 1, 1], [1, 0, 1], [0, 1, 1]]
+    seen = evaluate.solve(model, model, model.puzzles, 3, views=2, halt=0.99)  # a logit of 4.6
+    assert (seen["sure"][:, :, 0] >= 0).sum(1).tolist() == [1, 2, 2]
+    assert {i for i, k in model.asked if k == 1} == {1, 2}
+    assert evaluate.surest(seen)[0].tolist() == [[0, 1, 1], [1, 0, 1], [0, 1, 1]]
+
+
+def test_the_printed_tables_are_of_the_steps_that_they_name(capsys):
+    # Two puzzles, 16 steps, two views. Right after steps 2 and 8 alone; the second view, one puzzle
+    # alone, after step 3. The first puzzle would halt from step 8 on, the second never.
+    right = [[[n in (2, 8) for n in range(1, 17)], [n == 3 and i == 0 for n in range(1, 17)]]
+             for i in range(2)]
+    sure = [[[1 if i == 0 and n >= 8 else -1 for n in range(1, 17)], [-2] * 16] for i in range(2)]
+    model = Scripted(right, sure)
+    exact, blanks = evaluate.validate(model, model, 4, None, torch.float32)
+    assert exact == [0, 1, 0, 1, 0]  # after 1, 2, 4, 8 and 16
+    assert blanks == 0.5  # one of two blanks after four steps; of all cells five of six
+    for N_sup, found in ((2, 1.0), (16, 0.5)):
+        assert evaluate.validate(model, model, N_sup, None, torch.float32)[1] == found
+    args = Namespace(N_sup=16, views=2, halt=1.0, batch_size=1, answers=None)
+    model.summary = lambda found: ""
+    evaluate.report(model, model, model.puzzles, args)
+    table = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert table == [
+        "after refinement steps 1 2 4 8 16".split(),
+        "exact accuracy 0.0% 100.0% 0.0% 100.0% 0.0%".split(),
+        "the surest view 0.0% 100.0% 0.0% 100.0% 0.0%".split(),
+        "any 0.0% 100.0% 100.0% 100.0% 100.0%".split(),
+        "with learned halting 50.0% after 12.0 steps on average".split()]
 
 
 def test_refine_is_the_talks_loop():
@@ -474,9 +450,466 @@ def test_exact_accuracy_is_the_share_of_puzzles_with_every_supervised_cell_right
     answers = torch.tensor([[1, 2, 3], [1, 2, 4], [5, 2, 4], [1, 1, 1]])
     labels = torch.tensor([[1, 2, 3], [1, 2, 3], [5, 2, 0], [0, 0, 0]])  # 0 is not supervised
     assert evaluate.all_right(answers, labels).tolist() == [True, False, True, True]
-    right = [[[0, 1, 1]], [[1, 0, 1]], [[0, 0, 0]], [[0, 0, 1]]]
-    model = Scripted(right, [[[0] * 3]] * 4)
-    model.puzzles["inputs"][:, 1] = 0
+    model = Scripted([[[0, 1, 1]], [[1, 0, 1]], [[0, 0, 0]], [[0, 0, 1]]], [[[0] * 3]] * 4)
     for size in (1, 3, 500):
         exact = evaluate.exact_accuracy(model, model.puzzles, 3, batch_size=size)
         assert exact == [0.25, 0.25, 0.75]
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+SIZES = ("--hidden_size 8 --num_heads 2 --layers 1 --T_H 1 --T_L 1 --N_sup 3 --batch_size 4 "
+         "--test_puzzles 3 --seed 1")
+TRAIN = {"sudoku": f"train --task sudoku --data few/sudoku {SIZES}",
+         "maze": f"train --task maze --data few/maze {SIZES}",
+         "arc": f"train --task arc --data few/arc --augmentations 2 {SIZES}"}
+with open(HERE / "puzzles/sudoku/small/test.csv", newline="") as opened:
+    KNOWN = {row["question"]: row["answer"]
+             for row in itertools.islice(csv.DictReader(opened), 30)}
+TRAINED = HERE / "puzzles/trained"
+
+
+def call(command, code=0):
+    """What a command line writes, on the CPU where it names no device. If it is to fail with this
+    code, one line to standard error."""
+    program, *arguments = command.split()
+    main = {"train": train.main, "evaluate": evaluate.main}[program]
+    arguments += [] if "--device" in arguments else ["--device", "cpu"]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        found = cli.in_one_line(main, arguments)
+    assert found == code and err.getvalue().count("\n") == (code > 0), (command, err.getvalue())
+    return err.getvalue() or out.getvalue()
+
+
+def load(run):
+    return torch.load(Path(run, "checkpoint.pt"), weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A few puzzles of each kind, and a run of four steps, in a folder to work in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("here"))
+        for file in (HERE / "puzzles").glob("*/small/*.csv"):
+            place = Path("few", file.parts[-3], file.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("\n".join(file.read_text().splitlines()[:8]))
+        for split, kept in (("training", "[e-h]*"), ("evaluation", "h*")):
+            Path("few/arc", split).mkdir(parents=True)
+            for file in (HERE / "puzzles/arc" / split).glob(f"{kept}.json"):
+                shutil.copy(file, Path("few/arc", split))
+        call(f"{TRAIN['sudoku']} --steps 4 --ema 0.5 --out run")
+        yield
+
+
+class Spy:
+    """Calls a function of a module in its place and keeps what `note` makes of the arguments and of
+    what it returned."""
+
+    def __init__(self, monkeypatch, module, name, note):
+        self.function, self.note, self.noted = getattr(module, name), note, []
+        monkeypatch.setattr(module, name, self)
+
+    def __call__(self, *args, **more):
+        returned = self.function(*args, **more)
+        self.noted.append(self.note(args, more, returned))
+        return returned
+
+
+def weights_of(model):
+    return [part.detach().clone() for part in model.parameters()]
+
+
+def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here, monkeypatch):
+    steps = Spy(monkeypatch, train, "train_step",
+                lambda args, _, returned: (weights_of(args[0]), args[4], returned[1].item()))
+    shown = Spy(monkeypatch, evaluate, "validate",
+                lambda args, _, returned: (weights_of(args[0]), returned))
+    call(f"{TRAIN['sudoku']} --steps 42 --ema 0.9 --explore 1 --out spied")
+    s = Namespace(**load("spied")["settings"])
+    torch.manual_seed(1)
+    average = weights_of(evaluate.build_model(s, data.load_task(s, "cpu"), "cpu"))
+    for weights, min_steps, _ in steps.noted:
+        average = [0.9 * kept + 0.1 * weight for kept, weight in zip(average, weights)]
+        assert min_steps.tolist() and set(min_steps.tolist()) <= {2, 3}  # of N_sup 3
+    assert_close(shown.noted[-1][0], average)
+    assert_close(weights_of(evaluate.open_run("spied").model), average)  # not the raw ones
+    rows = [line.split(",") for line in Path("spied/log.csv").read_text().splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == list(range(2, 43, 2))  # every twentieth
+    for row, (_, (exact, blanks)) in zip(rows, shown.noted):
+        step = int(row[0])
+        losses = [loss for _, _, loss in steps.noted[step - 2 : step]]
+        assert [float(figure) for figure in row[2:]] == pytest.approx(
+            [sum(losses) / 2, *exact, blanks], abs=1e-4)
+
+
+def test_rates_rise_and_fall():
+    s = Namespace(warmup=4, steps=8, decay=0.5)
+    assert [train.rate(step, s) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
+    s.decay = 0
+    assert train.rate(7, s) == 1
+
+
+def test_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch):
+    given = Spy(monkeypatch, data, "give_hints", lambda args, *_: args[1])
+    steps = Spy(monkeypatch, train, "train_step",
+                lambda args, _, returned: (args[3], returned[0]["steps"].max().item()))
+    call(f"{TRAIN['sudoku']} --steps 4 --hints 1 --hints_end 0.5 --shallow 2 --out hints")
+    assert given.noted == [1, 0.875, 0.75, 0.625]
+    assert steps.noted == [(1, 1), (1, 1), (3, 1), (3, 2)]
+
+
+def test_arc_is_validated_and_tested_with_its_puzzle_embeddings(here, monkeypatch):
+    tables = Spy(monkeypatch, evaluate, "refine",
+                 lambda args, more, _: more["table"] if "table" in more else args[3])
+    out = call(f"{TRAIN['arc']} --steps 2 --warmup 1 --out tables")
+    learned = load("tables")["embeddings"]["table"]
+    assert set(learned.unique().abs().tolist()) > {0} and len(tables.noted) > 3
+    assert all(same(table, learned) for table in tables.noted[1:])  # the first: after one step
+    assert "the vote of the views: of " in out
+
+
+def test_a_home_run_may_have_the_talks_hrm(here):
+    out = call(f"{TRAIN['sudoku']} --model hrm --layers 4 --mixer attention --steps 1 --out talk")
+    assert "HRM on sudoku: hidden_size 8, layers 4, mixer attention" in out
+    names = {name.split(".mlp")[0] for name in load("talk")["model"] if ".mlp.down" in name}
+    assert names == {f"{net}.blocks.{i}" for net in ("L_net", "H_net") for i in range(4)}
+
+
+@pytest.mark.parametrize("model, task, number", [("trm", "sudoku", 15), ("hrm", "arc", 2)])
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(here, monkeypatch, model, task, number):
+    train_it = f"{TRAIN[task]} --model {model} --steps 8 --ema 0.9"
+    call(f"{train_it} --out whole-{task}")
+    with monkeypatch.context() as patch:
+        sent = Spy(patch, train, "train_step",
+                   lambda *_: signal.raise_signal(number) if len(sent.noted) == 4 else None)
+        err = call(f"{train_it} --out parts-{task}", code=128 + number)
+    assert "stopped after step 5 and saved; to go on: " in err
+    shutil.copy(f"whole-{task}/log.csv", f"parts-{task}")  # rows of later steps are of no use
+    call(err.split("python ")[1].replace("train.py", "train"))
+    part, whole = load(f"parts-{task}"), load(f"whole-{task}")
+    for run in (part, whole):
+        del run["settings"], run["seconds"]
+    assert same(part, whole) and part["step"] == 8
+    logs = [[line.split(",")[0::2] for line in Path(f"{run}-{task}/log.csv").read_text().split()]
+            for run in ("parts", "whole")]
+    assert logs[0] == logs[1] and len(logs[0]) == 9
+
+
+def test_a_finished_run_goes_on_with_more_steps(here):
+    shutil.copytree("run", "more")
+    call("train --resume more --steps 6")
+    assert load("more")["step"] == 6 and load("more")["settings"]["steps"] == 6
+
+
+def test_another_seed_gives_another_run(here):
+    call(f"{TRAIN['sudoku']} --steps 1 --seed 2 --out seed2")
+    call(f"{TRAIN['sudoku']} --steps 1 --out seed1")
+    assert not any(same(load("seed1")[name], load("seed2")[name]) for name in ("model", "slots"))
+
+
+def test_what_was_saved_stays_whole_where_saving_fails(here, monkeypatch):
+    def busy(*paths):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", busy)
+    before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
+    err = call("train --resume run --steps 5", code=1)
+    assert "checkpoint.pt could not be written (Permission denied); what was saved there" in err
+    assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
+
+
+def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here):
+    err = call(f"{TRAIN['sudoku']} --steps 40 --lr 1e8 --warmup 10000000 --out bad", code=1)
+    stopped = int(re.search(r"step (\d+): the weights are not finite", err)[1])
+    assert 0 < load("bad")["step"] == stopped - 2  # it saves every second step
+
+
+TWO_PROCESSES = """
+import torch, torch.distributed as dist, train
+from arc import PuzzleEmbeddings
+from hrm import HRM
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+model, whole = [HRM(7, 5, hidden_size=8, num_heads=2, layers=1, prefix_len=1) for _ in range(2)]
+whole.load_state_dict(model.state_dict())
+batch = {name: torch.randint(1, 7, (4, 5)) for name in ("inputs", "labels")}
+batch["ids"] = torch.tensor([1, 2, 2, 1])
+half = {name: part[2 * dist.get_rank() :][:2] for name, part in batch.items()}
+parallel, tables = torch.nn.parallel.DistributedDataParallel(model, broadcast_buffers=False), []
+for net, puzzles in ((parallel, half), (whole, batch)):
+    embeddings = PuzzleEmbeddings(3, 8, 0.1)
+    optimizer = torch.optim.SGD(net.parameters(), 1.0)
+    slots = train.fresh_slots(getattr(net, "module", net), puzzles)
+    train.train_step(net, optimizer, slots, 4, 0, embeddings, 0.1)
+    tables.append(embeddings.table)
+    if net is not whole:
+        dist.barrier()
+        dist.destroy_process_group()
+for one, two in zip(model.parameters(), whole.parameters()):
+    torch.testing.assert_close(one, two)
+torch.testing.assert_close(*tables)
+"""
+
+
+def two_processes(*command):
+    """Run a Python program as torchrun would run it in two processes. Returns what both wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in ("0", "1"):
+        settings = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_PORT": port,
+                    "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(HERE)}
+        started.append(subprocess.Popen(
+            [sys.executable, *command], env={**os.environ, **settings}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    written = "".join(process.communicate(timeout=150)[0] for process in started)
+    assert [process.returncode for process in started] == [0, 0], written
+    return written
+
+
+def test_two_processes_make_the_step_that_one_makes_with_the_whole_batch(here):
+    Path("two.py").write_text(TWO_PROCESSES)
+    two_processes("two.py")
+
+
+def test_two_processes_go_on_with_a_run_and_evaluate_it_once(here):
+    shutil.copytree("run", "pair")
+    written = two_processes(HERE / "train.py", *"--resume pair --steps 5 --device cpu".split())
+    assert written.count("test puzzles with") == 1
+    assert load("pair")["step"] == 5 and len(load("pair")["slots"]["steps"]) == 2
+
+
+class OnMeta(TorchDispatchMode):
+    """Inside, no operation of torch may take or make a tensor that is not on the device meta."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        returned = operation(*args, **(kwargs or {}))
+        for part in tree_leaves((args, kwargs, returned)):
+            if isinstance(part, torch.Tensor):
+                assert part.is_meta, f"{operation}: a tensor on {part.device}, {part.shape}"
+        return returned
+
+
+@pytest.mark.parametrize("model, task", [("hrm", "maze"), ("trm", "sudoku"), ("trm", "arc")])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_step_compiles_as_one_graph_and_reads_nothing_back_from_its_device(
+        here, model, task, device):
+    more = f"--model {model} --positions rotary --mixer attention"
+    s, _ = recipes.parse(f"{TRAIN[task]} {more}".split()[1:], TRAIN)
+    task = data.load_task(s, "cpu")
+    for part in (vars(task), *task.splits.values()):
+        part.update({name: value.to(device) for name, value in part.items()
+                     if isinstance(value, torch.Tensor)})
+    net = evaluate.build_model(s, task, device)
+    embeddings = task.new_embeddings(8, 0.1) if s.task == "arc" else None
+    optimizer, slots, mode = torch.optim.SGD(net.parameters()), None, OnMeta()
+    if device == "cpu":
+        net.compile(backend="eager", fullgraph=True)  # fails where the graph breaks
+        mode = contextlib.nullcontext()
+    with mode:  # meta stands for a GPU: as it has no values, what would make a GPU wait fails
+        for _ in range(2):
+            batch = data.give_hints(task.batch(4), 0.5)
+            fresh = train.fresh_slots(net, batch, torch.bfloat16)
+            slots = train.refill(slots or fresh, fresh)
+            min_steps = train.exploration(4, 3, 0.5, device)
+            slots, _, _ = train.train_step(net, optimizer, slots, 3, min_steps, embeddings, 0.1)
+    assert slots["z_H"].dtype == torch.bfloat16
+
+
+def test_training_goes_on_without_a_compiler_and_says_so(here, monkeypatch):
+    def fail(*args, **more):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    out = call(f"{TRAIN['sudoku']} --compile --steps 1 --out without")
+    assert "goes on without (No working C++ compiler found)\n" in out and "saved in" in out
+
+
+# ---- the command lines ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("model, task, own", [
+    ("trm", "sudoku", next(iter(KNOWN))), ("hrm", "maze", "SG" + ".." * 31),
+    ("trm", "arc", "half_turn")])
+def test_train_evaluate_and_watch(here, model, task, own):
+    out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small"
+    assert f"\nsaved in {run}\n" in out and "\n3 test puzzles with" in out
+    assert len(ElementTree.parse(Path(run, "curve.svg")).findall("{*}polyline")) == 5
+    steps = "1 2 3" if task == "arc" else "1 2 4 8 16"  # on ARC as many as were trained with
+    assert re.search(f"after refinement steps {steps}\n", re.sub(" +", " ", out))
+    out = call(f"evaluate {run} --N_sup 5 --views 2 --halt 0.5")
+    assert re.search(r"after refinement steps +1 +2 +4 +5\n", out) and "the surest view" in out
+    out = call(f"evaluate {run} --puzzle {own} --svg {model}-{task}.svg")
+    assert re.search(r"your puzzle[^\0]*step 1: ", out)
+    assert Path(f"{model}-{task}.svg").read_text().startswith("<svg ")
+    assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
+    shutil.rmtree("runs")
+
+
+@pytest.mark.parametrize("run, puzzles, solved", [
+    ("trm-sudoku", 25, 92), ("hrm-sudoku", 25, 100), ("trm-maze", 25, 88), ("hrm-maze", 25, 96),
+    ("trm-sudoku-medium", 50, 22)])
+def test_the_trained_weights_solve_what_they_solved(run, puzzles, solved):
+    out = call(f"evaluate {TRAINED / run} --test_puzzles {puzzles}")
+    assert abs(exact_row(out)[-1] - solved) <= 4
+
+
+def exact_row(out):
+    """The row of exact accuracy in a table, in percent."""
+    row = re.search("exact accuracy (.*)\n", out)[1]
+    return [float(share) for share in row.replace("%", "").split()]
+
+
+def test_t_h_and_n_sup_are_one_loop_at_test_time_and_t_l_is_another():
+    run = f"evaluate {TRAINED / 'trm-sudoku'} --test_puzzles 20"
+    whole, halves = (exact_row(call(f"{run} {flags}"))
+                     for flags in ("--N_sup 4", "--N_sup 8 --T_H 1"))
+    assert whole[-3:] == halves[-3:] and whole[-1] > 50  # its T_H is 2
+    assert exact_row(call(f"{run} --N_sup 1 --T_H 3 --T_L 6"))[0] > 40  # with T_L 2 it has 20
+
+
+def test_watch_shows_another_puzzle_each_time_unless_there_is_a_seed_and_the_surest_view():
+    watched = f"evaluate {TRAINED / 'trm-sudoku'} --watch"
+    assert len({call(f"{watched} --N_sup 1") for _ in range(4)}) > 1
+    assert "\nnot solved; " in call(f"{watched} --seed 11")
+    assert "\nsolved; " in call(f"{watched} --seed 11 --views 4")
+
+
+def answers_in(file):
+    """What a csv file of answers says: its columns but the header."""
+    with open(file, newline="") as opened:
+        header, *rows = csv.reader(opened)
+    os.remove(file)
+    assert header == ["question", "answer", "sure"]
+    return [list(column) for column in zip(*rows)]
+
+
+def test_answers_are_written_also_where_no_solution_is_known(here):
+    Path("unknown.csv").write_text("n,puzzle\n" + "".join(f"1,{text}\n" for text in KNOWN))
+    trm = TRAINED / "trm-sudoku"
+    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4")
+    assert "unknown.csv: the test has no answers; a test alone, which is all that" in out
+    questions, answers, sure = answers_in("a.csv")
+    right = [answer == KNOWN[question] for question, answer in zip(questions, answers)]
+    assert questions == list(KNOWN) and 27 < sum(right)
+    assert f"no solution is known of 30: {sum(right)} answers break no rule\n" in out
+    assert right == [float(p) > 0.5 for p in sure]  # it knows which
+    assert "\nsolved;" in out and "exact accuracy" not in out
+    # a single view's answers are the last ones, as in the table
+    out = call(f"evaluate {trm} --test_puzzles 30 --N_sup 3 --answers a.csv")
+    right = sum(answer == KNOWN[question] for question, answer, _ in zip(*answers_in("a.csv")))
+    assert 0 < right < 30 and exact_row(out)[-1] == round(100 * right / 30, 1)
+    refused = call("train --data unknown.csv --out no", code=2)
+    assert "unknown.csv: no puzzles with answers to train on" in refused
+
+
+def test_arcs_answers_are_the_prizes_two_attempts_for_every_test(here):
+    call(f"{TRAIN['arc']} --steps 1 --out prize")
+    call("evaluate prize --answers a.json --test_puzzles 99")
+    attempts = json.loads(Path("a.json").read_text())
+    for file in Path("few/arc/evaluation").glob("*.json"):
+        tests = json.loads(file.read_text())["test"]
+        expected = [{"attempt_1", "attempt_2"}] * len(tests)
+        assert [set(entry) for entry in attempts.pop(file.stem)] == expected
+    assert not attempts
+    Path("few/arc/evaluation/half_turn.json").rename("few/arc/evaluation/other.json")
+    assert "trained on other tasks" in call("evaluate prize", code=2)
+
+
+def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
+    good, file = load("run"), Path(shutil.copytree("run", "damaged"), "checkpoint.pt")
+    for part, value, complaint in [
+            ("an object", Path(), "not a checkpoint"),  # any could run code
+            ("average", {}, "does not fit"), ("slots", {}, "cannot go on"),
+            ("optimizer", {"state": {}, "param_groups": 3}, "cannot go on")]:
+        torch.save({**good, part: value}, file)
+        command = "train --steps 5 --resume" if complaint == "cannot go on" else "evaluate"
+        assert complaint in call(f"{command} damaged", code=2)
+    file.write_bytes(Path("run/checkpoint.pt").read_bytes()[:-2000])
+    assert "not a checkpoint" in call("evaluate damaged", code=2)
+
+
+@pytest.mark.parametrize("command, complaint", [
+    ("train --task chess", "invalid choice: 'chess'"), ("train --steps 0", "0 is not between"),
+    ("train --lr nan", "nan is not between"), ("train --step 5", "unrecognized"),
+    ("train --hidden_size 30 --mixer attention", "30 does not"),
+    ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
+    ("train --task maze --scale medium", "--scale medium: there is no such recipe for"),
+    ("train --task arc --train_puzzles 5", "--train_puzzles: ARC trains on all of its tasks"),
+    ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
+    ("train --data no", "No such file"), ("train --resume nowhere", "No such file"),
+    ("train --resume run --lr 1", "--lr: a run goes on with its own settings; only steps, data"),
+    ("train --resume run --steps 5 --data few/sudoku/test.csv", "not what the run was trained on"),
+    (f"train --resume {TRAINED / 'trm-sudoku'}", "cannot go on"),
+    ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
+    ("evaluate run --svg few/sudoku/test.csv", "test.csv: exists already, or its folder does not"),
+    ("evaluate run --answers no/a.csv", "no/a.csv: exists already, or its folder does not")])
+def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
+    files = {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()}
+    assert complaint in call(command, code=2)
+    assert {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()} == files
+
+
+def test_too_little_memory_is_told_in_one_line(capsys):
+    def main(argv):
+        with cli.blaming("a file", "damaged"):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    assert cli.in_one_line(main) == 1
+    assert "out of memory; a lower --batch_size" in capsys.readouterr().err
+
+
+def test_the_recipes_at_home_are_one_for_both_models_and_the_papers_are_the_papers():
+    for scale, task in (("small", "sudoku"), ("small", "maze"), ("small", "arc"),
+                        ("medium", "sudoku")):
+        hrm, trm = (recipes.recipe(model, task, scale) for model in ("hrm", "trm"))
+        assert hrm | {"model": "trm"} == trm
+    both = dict(hidden_size=512, num_heads=8, N_sup=16, batch_size=768, lr=1e-4, warmup=2000,
+                decay=0, explore=0.1, positions="rotary", shallow=0)
+    hrm = both | dict(layers=4, T_H=2, T_L=2, prefix_len=1, mixer="attention", ema=0)
+    trm = both | dict(layers=2, T_H=3, T_L=4, prefix_len=16, mixer="attention", ema=0.999)
+    arc = dict(puzzle_lr=1e-2, puzzle_decay=0.1, augmentations=1000, canvas=30, weight_decay=0.1)
+    for model, task in itertools.product(("hrm", "trm"), ("sudoku", "maze", "arc")):
+        expected = {"hrm": hrm, "trm": trm}[model] | (arc if task == "arc" else {"weight_decay": 1})
+        if (model, task) == ("trm", "sudoku"):
+            expected |= {"mixer": "mlp", "T_L": 6}
+        s = recipes.recipe(model, task, "paper")
+        assert s | expected == s
+
+
+@pytest.mark.parametrize("kind, before, T_L", [
+    ("hrm", "_orig_mod.model.inner.", 2), ("hrm", "model.inner.", 8),  # 8 with learned positions
+    ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
+def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L):
+    hrm, (model_class, mixer) = kind == "hrm", KINDS[kind]
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, num_heads=8, layers=2, mixer=mixer, prefix_len=1 if hrm else 16,
+                 positions="learned" if T_L == 8 else "rotary")
+    w = {name: torch.randn_like(tensor) / tensor.shape[-1] ** 0.5
+         for name, tensor in model_class(11, 81, **sizes).state_dict().items()}
+    names = [pair.split("=") for pair in (  # ours = the public codes'
+        "embedding.tokens=embed_tokens.embedding_weight output_head=lm_head halt_head=q_head "
+        "embedding.positions=embed_pos.embedding_weight z_H_init=H_init z_L_init=L_init "
+        "blocks=layers H_net=H_level L_net=L_level net.=L_level. attention.qkv=self_attn.qkv_proj "
+        "attention.output=self_attn.o_proj .mix.=.mlp_t. gate_up=gate_up_proj down=down_proj"
+        ).split()]
+    embedding, theirs = torch.randn(1, 16), {}
+    for name, tensor in (w | {"puzzle_emb.weights": embedding}).items():
+        if name.startswith("halt_head") and not hrm:
+            tensor = torch.cat((tensor, tensor + 1))  # a second logit that nothing uses
+        for ours, public in names:
+            name = name.replace(ours, public)
+        theirs[before + name] = tensor
+    torch.save({"epoch": 1, "state_dict": theirs} if hrm else theirs, "public.pt")  # Lightning's
+    net, task, table, _ = evaluate.open_run("public.pt", data="few/sudoku")
+    inputs, w = task.splits["test"]["inputs"][:2].long(), {k: v.double() for k, v in w.items()}
+    carry, *heads = net(net.initial_carry(2), inputs, table[[0, 0]])
+    plain = [w[name].expand(2, net.embedding.length, 16) for name in ("z_H_init", "z_L_init")]
+    plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
+    assert close((*carry, *heads), plain)
+    assert "exact accuracy" in call("evaluate public.pt --data few/sudoku --N_sup 1")
+    theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(12, 16)  # ARC's tokens
+    torch.save(theirs, "public.pt")
+    assert "nor a public code's weights for Sudokus" in call("evaluate public.pt", code=2)

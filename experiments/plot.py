@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 import cli
-import runs
-from puzzles.chart import svg_page, svg_text
-from puzzles.draw import INK, LINE, NEW, WRONG
+import evaluate
+from puzzles.draw import INK, LINE, NEW, WRONG, svg_page, svg_text
 
 HERE = Path(__file__).parent
 # The six claims of README: what results.csv calls the runs, and what the picture calls them.
@@ -106,7 +105,7 @@ def heat_picture(model, puzzle):
 def main():
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    model, task = runs.open_run("puzzles/trained/trm-sudoku-medium")
+    model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku-medium")
     puzzle = {name: part[161:162] for name, part in task.splits["test"].items()}  # README's
     for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture()),
                           ("heat", heat_picture(model, puzzle))):

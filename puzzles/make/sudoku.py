@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from puzzles import read
 from puzzles.make import SPLITS
 
 try:  # with numba the hard Sudokus take minutes, without it hours; they are the same
@@ -21,10 +22,7 @@ except ImportError:
         return function
 
 
-ROWS = [[9 * r + c for c in range(9)] for r in range(9)]
-COLUMNS = [[9 * r + c for r in range(9)] for c in range(9)]
-BOXES = [[9 * (b // 3 * 3 + i // 3) + b % 3 * 3 + i % 3 for i in range(9)] for b in range(9)]
-UNITS = ROWS + COLUMNS + BOXES
+UNITS = read.UNITS.tolist()  # rows, then columns, then boxes
 PEERS = [sorted({p for unit in UNITS if cell in unit for p in unit} - {cell}) for cell in range(81)]
 UNITS, PEERS = table(UNITS), table(PEERS)
 COUNT = table([bits.bit_count() for bits in range(1024)])  # numba does not know int.bit_count
@@ -153,7 +151,7 @@ def fingerprint(solution):
         other = sorted(tuple(sorted(kinds)) for (a, b), kinds in bands.items() if a != b)
         return tuple(same), tuple(other)
 
-    lines = [[solution[cell] for cell in unit] for unit in ROWS + COLUMNS]
+    lines = [[solution[cell] for cell in unit] for unit in UNITS[:18]]
     return tuple(sorted((one_side(lines[:9]), one_side(lines[9:]))))
 
 
