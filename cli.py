@@ -54,9 +54,6 @@ def blaming(what, complaint):
 def in_one_line(main, argv=None):
     """main(argv)'s exit code, or that of what went wrong, told in one line: 2 for bad input, 1 for
     a failure while running, 130 for Ctrl-C, 143 for SIGTERM. Our faults keep their traceback."""
-    for stream in (sys.stdout, sys.stderr):  # what their encoding lacks is escaped
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
         return main(argv)
     except KeyboardInterrupt:
@@ -147,8 +144,6 @@ def write_atomically(path, content):
                 content(file)
             else:
                 file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         beside.unlink(missing_ok=True)

@@ -266,8 +266,8 @@ def load_task(s, device):
     path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
     if s.task in TASKS:
         return TASKS[s.task](path, device, s.train_puzzles)
-    if s.train_puzzles:
-        raise BadInput("--train_puzzles: ARC trains on all of its tasks")
+    if s.train_puzzles or s.hints or s.hints_end:
+        raise BadInput("--train_puzzles, --hints: not for ARC, which trains on all of its tasks")
     from arc import Arc  # only here: the rest does without it
     return Arc(path, device, s.augmentations, s.canvas)
 

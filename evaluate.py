@@ -8,9 +8,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -63,7 +61,7 @@ def exact_accuracy(model, puzzles, N_sup=16, batch_size=500, **more):
 
 
 def validate(model, task, N_sup, table, dtype):
-    """On some hundred validation puzzles: exact accuracy after each of SHOWN_STEPS, and the share
+    """On about 100 validation puzzles: exact accuracy after each of SHOWN_STEPS, and the share
     of the cells to be filled in that are right after the N_sup-th step (at most the 16th)."""
     puzzles = task.validation(100)
     inputs, labels = puzzles["inputs"], puzzles["labels"]
@@ -81,15 +79,15 @@ def validate(model, task, N_sup, table, dtype):
 @torch.no_grad()
 def look(model, task, puzzles, k, N_sup, **more):
     """Puzzles through view k. Returns of each refinement step, (B, N_sup): is the answer "right",
-    how "sure" is the model of it (0 to 1), would it "halt" there; and the "answers", turned back,
+    how "sure" is the model of it (0 to 1), would it "stop" there; and the "answers", turned back,
     (B, N_sup, S) uint8 tokens. more: table and dtype, as for `refine`."""
     view, turn_back = task.view(puzzles, k)
-    seen = {"right": [], "sure": [], "halt": [], "answers": []}
+    seen = {"right": [], "sure": [], "stop": [], "answers": []}
     for logits, halt_logits in refine(model, view, N_sup, **more):
         answer = logits.argmax(-1)
         seen["right"].append(all_right(answer, view["labels"]))
         seen["sure"].append(halt_logits[:, 0].sigmoid())
-        seen["halt"].append(model.halts(halt_logits))
+        seen["stop"].append(model.halts(halt_logits))
         seen["answers"].append(turn_back(answer).byte())
     return {name: torch.stack(steps, dim=1).cpu() for name, steps in seen.items()}
 
@@ -97,13 +95,13 @@ def look(model, task, puzzles, k, N_sup, **more):
 def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     """A batch of puzzles, each through so many views. A puzzle with an answer that is surer than
     `halt` (0 to 1) gets no further view. Returns what `look` does, with an axis more: "right",
-    "sure", "halt" (B, views, N_sup), where -1 is how sure a view is that was not asked. Of the
+    "sure", "stop" (B, views, N_sup), where -1 is how sure a view is that was not asked. Of the
     "answers", (B, views, S), it has a view's surest one, or where task.votes, or with a single view
     as in the papers, its last."""
     size, cells = puzzles["inputs"].shape
     seen = {"right": torch.zeros(size, views, N_sup, dtype=torch.bool),
             "sure": torch.full((size, views, N_sup), -1.0),
-            "halt": torch.zeros(size, views, N_sup, dtype=torch.bool),
+            "stop": torch.zeros(size, views, N_sup, dtype=torch.bool),
             "answers": torch.zeros(size, views, cells, dtype=torch.uint8)}
     asked = torch.arange(size)
     for k in range(views):
@@ -137,12 +135,10 @@ def surest(seen):
 
 def solve_all(model, task, puzzles, args, **more):
     """`solve` for any number of puzzles, args.batch_size at a time. args: N_sup, views, halt."""
-    begun, parts, total = time.time(), [], len(puzzles["inputs"])
+    parts, total = [], len(puzzles["inputs"])
     for batch in in_batches(puzzles, args.batch_size):
         parts.append(solve(model, task, batch, args.N_sup, args.views, args.halt, **more))
-        done = min(total, len(parts) * args.batch_size)
-        left = timedelta(seconds=int((time.time() - begun) / done * (total - done)))
-        cli.overwrite(f"{done:,} of {total:,} puzzles; {left} left")
+        cli.overwrite(f"{min(total, len(parts) * args.batch_size):,} of {total:,} puzzles")
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -182,7 +178,7 @@ def print_table(seen, task):
     for name, right in rows.items():
         shares = [100 * right[:, n - 1].float().mean() for n in shown]
         print(f"  {name:23s}" + "".join(f"{share:7.1f}%" for share in shares))
-    halt = seen["halt"][:, 0].clone()
+    halt = seen["stop"][:, 0].clone()
     halt[:, -1] = True  # the N_sup-th step always halts
     stop = halt.byte().argmax(1, keepdim=True)  # (n, 1): the first step where it would stop
     exact = seen["right"][:, 0].gather(1, stop).float().mean()
@@ -199,8 +195,11 @@ def watch(model, task, puzzles, index, title, views, args, **more):
     looks = (look(model, task, puzzle, k, args.N_sup, **more) for k in range(views))
     seen = max(looks, key=lambda seen: seen["sure"].max())
     inputs, labels = (puzzle[name][0].cpu().numpy() for name in ("inputs", "labels"))
-    draw.show(title + task.title(puzzle), task, inputs, seen["answers"][0].numpy(),
-              seen["sure"][0].tolist(), labels if labels.any() else None, args.svg)
+    told = (title + task.title(puzzle), task, inputs, seen["answers"][0].numpy(),
+            seen["sure"][0].tolist(), labels if labels.any() else None)
+    print(draw.story(*told))
+    if args.svg:
+        cli.write_atomically(args.svg, draw.animation(*told).encode())
 
 
 # ---- a run is opened -----------------------------------------------------------------------------
@@ -241,9 +240,7 @@ def compile_if_asked(asked, model, device):
         return
     print("compiling: the first step takes a minute or two", flush=True)
     torch.set_float32_matmul_precision("high" if cuda else "highest")
-    # 81 cells and a prefix of 16 are 97 positions. A GPU's fast matmuls need rows of a multiple of
-    # 8 numbers, and torch does not always find that padding them pays.
-    model.compile(options={"force_shape_pad": cuda})
+    model.compile(options={"force_shape_pad": cuda})  # for a GPU's fast matmuls
 
 
 def build_model(s, task, device):
@@ -269,17 +266,10 @@ def describe(s, task, device):
         print(task.note)
 
 
-class Run(NamedTuple):
-    model: torch.nn.Module  # with the moving average of its weights
-    task: object  # see data.py
-    table: torch.Tensor | None  # the puzzle embeddings, (ids, D), on ARC
-    settings: Namespace
-
-
 def open_run(path, device="cpu", **changes):
-    """A run's folder, its checkpoint or a public code's -> what its net needs to be asked
-    something. changes: settings that are to be others than the run's, such as T_H=1 or data=PATH.
-    Raises BadInput."""
+    """A run's folder, its checkpoint or a public code's -> the model, with the moving average of
+    its weights; the task; the puzzle embeddings (ids, D), or None; the settings. changes: settings
+    that are to be others than the run's, such as T_H=1 or data=PATH. Raises BadInput."""
     checkpoint = load_checkpoint(path)
     s = Namespace(**{**checkpoint["settings"], **changes})
     task = load_task(s, device)
@@ -288,8 +278,10 @@ def open_run(path, device="cpu", **changes):
         model.load_state_dict(checkpoint["average"])
         if task.votes and s.puzzles != fingerprint(task):
             raise ValueError("trained on other tasks, or other demonstrations of them")
-        embeddings = checkpoint.get("embeddings")  # of ARC's tasks; the rest has one, if any
-        return Run(model, task, embeddings and embeddings["table"].to(device), s)
+        table = None
+        if "embeddings" in checkpoint:  # on ARC; public codes have one for Sudokus and mazes, too
+            table = checkpoint["embeddings"]["table"].to(device)
+        return model, task, table, s
 
 
 def load_checkpoint(path):
@@ -332,13 +324,11 @@ def from_public(public, path):
     task, cells = ("sudoku", 81) if rows == 11 else ("maze", 900)
     # In TRM's public code its one net is called L_net, too.
     layers = [name for name in weights if "L_net" in name and "mlp.down" in name]
-    s = dict(task=task, scale="paper", data=None, train_puzzles=None, test_puzzles=None, N_sup=16,
-             hidden_size=weights["embedding.tokens"].shape[1], num_heads=8, layers=len(layers),
-             mixer="attention", positions="rotary")
-    if any(name.startswith("H_net") for name in weights):
-        s |= dict(model="hrm", T_H=2, T_L=2, prefix_len=1)
-    else:
-        s |= dict(model="trm", T_H=3, T_L=6 if task == "sudoku" else 4, prefix_len=16)
+    hrm = any(name.startswith("H_net") for name in weights)
+    s = recipes.recipe("hrm" if hrm else "trm", task, "paper")
+    s |= dict(hidden_size=weights["embedding.tokens"].shape[1], layers=len(layers),
+              mixer="attention")
+    if not hrm:
         weights = {name.replace("L_net", "net"): part for name, part in weights.items()}
         for name in ("halt_head.weight", "halt_head.bias"):  # it keeps HRM's second logit, unused
             weights[name] = weights[name][:1]
@@ -375,12 +365,14 @@ def parse(argv):
     add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
         "'#.SG' row by row; the name of an ARC task")
     add("--svg", metavar="FILE", help="draw what is watched as a moving picture, in a new file")
-    add("--seed", type=recipes.any_seed, help="of the random views, and of the puzzle watched")
+    add("--seed", type=recipes.whole_or_0, help="of the random views, and of the puzzle watched")
     add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
     add("--device", help="cpu, cuda, mps, ... (what is there)")
     add("--dtype", choices=["float32", "bfloat16"], help="what the nets compute in (bfloat16 on a "
         "GPU that has it, else float32)")
     args = parser.parse_args(argv)
+    if args.answers and (args.watch or args.puzzle is not None):
+        raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
     for path in filter(None, (args.answers, args.svg)):
         if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path) or "."):
             raise BadInput(f"{path}: exists already, or its folder does not")
@@ -394,13 +386,13 @@ def main(argv=None):
     if args.data:  # those numbers are of the run's own puzzles
         changes |= dict(train_puzzles=None, test_puzzles=None)
     model, task, table, s = open_run(args.run, device, **changes)
-    s.dtype = pick_dtype(args.dtype, device)
-    describe(s, task, device)
+    if task.note:
+        print(task.note)
     args.N_sup = args.N_sup or (s.N_sup if task.votes else 16)
     args.views = args.views or (task.most_views if task.votes else 1)
     if task.most_views and args.views > task.most_views:
         raise BadInput(f"--views {args.views}: a puzzle has {task.most_views} views")
-    more = dict(table=table, dtype=getattr(torch, s.dtype))
+    more = dict(table=table, dtype=getattr(torch, pick_dtype(args.dtype, device)))
     if args.watch and args.seed is None:
         torch.seed()  # another puzzle each time
     else:
@@ -414,11 +406,11 @@ def main(argv=None):
         index = torch.randint(len(puzzles["inputs"]), ()).item()
         title = f"test puzzle {index + 1}"
     else:
-        right, views = report(model, task, puzzles, args, **more), 1
+        right = report(model, task, puzzles, args, **more)
         last_wrong = (~right * torch.arange(1, args.N_sup + 1)).amax(1)  # such a step, or 0
         index = torch.where(right[:, -1], last_wrong, -1).argmax().item()
         why = ": of those solved, the one that took longest" if right[index, -1] else ""
-        title = f"test puzzle {index + 1}{why}"
+        title, views = f"test puzzle {index + 1}{why}", 1
     watch(model, task, puzzles, index, title, views, args, **more)
     return 0
 

@@ -75,7 +75,7 @@ class HRM(nn.Module):
 
     def going_on_loss(self, halt_logits, ahead, last):
         """Q-learning ([H] section 2), (B,): going on is worth the larger of the next step's halting
-        logits, `ahead` (B, 2). Where this step was the `last`, (B,) bool, it is halting's."""
+        logits, `ahead` (B, 2); where this step was the `last`, (B,) bool, ahead's first."""
         target = torch.where(last, ahead[:, 0], ahead.max(dim=-1).values).sigmoid()
         return 0.5 * F.binary_cross_entropy_with_logits(halt_logits[:, 1], target, reduction="none")
 

@@ -3,7 +3,7 @@
 Small is minutes on a laptop, medium an hour; paper is the papers' setting. [H] is HRM's paper,
 arXiv 2506.21734, [J] is TRM's, arXiv 2510.04871.
 """
-from argparse import SUPPRESS, ArgumentTypeError, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, ArgumentTypeError, BooleanOptionalAction
 
 import cli
 from cli import BadInput
@@ -20,8 +20,8 @@ def between(kind, low, high):
     return number
 
 
-whole, whole_or_0 = between(int, 1, 10**9), between(int, 0, 10**6)
-rate, share, any_seed = between(float, 0, 10**9), between(float, 0, 1), between(int, 0, 2**63 - 1)
+whole, whole_or_0 = between(int, 1, 10**9), between(int, 0, 10**9)
+rate, share = between(float, 0, 10**9), between(float, 0, 1)
 
 # The small recipe, minutes on a laptop, the same for both models: name, value, what is allowed (a
 # type, or the choices), what it is.
@@ -35,12 +35,12 @@ SETTINGS = [
     ("T_H", 2, whole, "updates of the answer z_H in a refinement step"),
     ("T_L", 2, whole, "updates of the thoughts z_L before each update of the answer"),
     ("N_sup", 4, whole, "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, whole_or_0, "an N_sup of 1 for so many training steps at the start"),
+    ("shallow", 0, whole_or_0, "training steps at the start that have an N_sup of 1"),
     ("batch_size", 16, whole, "puzzles in a batch: the slots"),
     ("steps", 6000, whole, "training steps"),
     ("lr", 4e-3, rate, "learning rate of AdamW"),
     ("warmup", 100, whole, "training steps over which the rates rise"),
-    ("decay", 0.0, share, "the last share of the training, over which the rates fall to 0"),
+    ("decay", 0.0, share, "the share of the training, at its end, over which the rates fall to 0"),
     ("weight_decay", 0.1, rate, "weight decay of AdamW"),
     ("ema", 0.999, share, "how much of itself the weights' moving average keeps in a step"),
     ("explore", 0.5, share, "the share of puzzles that may not halt before a random step"),
@@ -50,12 +50,12 @@ SETTINGS = [
     ("puzzle_decay", 0.1, rate, "weight decay of the puzzle embeddings (ARC)"),
     ("augmentations", 8, whole, "views of a task, each with a puzzle embedding (ARC)"),
     ("canvas", 0, whole_or_0, "side of the square in which grids move about; 0: they stay (ARC)"),
-    ("seed", 0, any_seed, "the seed of all that is random"),
-    ("train_puzzles", None, whole, "train on so many of the puzzles, drawn at random"),
-    ("test_puzzles", None, whole, "test on the first so many"),
-    ("data", None, str, "published files in place of the bundled puzzles: a path"),
+    ("seed", 0, whole_or_0, "the seed of all that is random"),
+    ("train_puzzles", None, whole, "how many of the puzzles to train on, drawn at random (all)"),
+    ("test_puzzles", None, whole, "how many of the puzzles to test on, the first ones (all)"),
+    ("data", None, str, "a path: published files, or yours, in place of the bundled puzzles"),
 ]
-MAY_CHANGE = "steps", "data", "device", "compile"  # in a run that goes on
+MAY_CHANGE = "steps", "data", "device", "compile"  # in a run that goes on (data: a new path)
 # What the small recipes of other tasks have otherwise.
 SMALL = {
     # On mazes HRM learns far more slowly at a rate that does not fall.
@@ -115,7 +115,7 @@ def parse(argv, tasks):
     add("--device", help="cpu, cuda, mps, ... (what is there)")
     add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE)")
     add("--resume", metavar="RUN", help="go on with the run in this folder")
-    given = vars(parser.parse_known_args(argv)[0])
+    given = vars(parser.parse_known_args(argv)[0])  # first without defaults: a recipe has them
     fixed = sorted(set(given) - {"resume", *MAY_CHANGE})
     if "resume" in given and fixed:
         raise BadInput(f"--{fixed[0]}: a run goes on with its own settings; only "

@@ -53,7 +53,7 @@ def refill(slots, fresh):
     refilled = {}
     for name, new in fresh.items():
         halted = slots["halted"].view([-1] + [1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)
-        refilled[name] = torch.where(halted, new, slots[name])  # not `if`: a GPU would have to wait
+        refilled[name] = torch.where(halted, new, slots[name])  # an `if` would wait for a GPU
     return refilled
 
 
@@ -116,19 +116,19 @@ def train(s, task, device, folder, saved=None):
     """Train until the last step, or until Ctrl-C or SIGTERM, and save the run in its folder. s: the
     settings. saved: a checkpoint to go on from. Of WORLD processes each has a part of the batch,
     begins with fresh puzzles, and is ended by a signal without saving. Raises BadInput, Failure."""
-    dtype, size = getattr(torch, s.dtype), s.batch_size // WORLD
+    dtype, size = getattr(torch, s.dtype), max(1, s.batch_size // WORLD)
     torch.manual_seed(s.seed)
     model = evaluate.build_model(s, task, device)
     average = copy.deepcopy(model).requires_grad_(False)  # the moving average of the weights
     optimizer = torch.optim.AdamW(model.parameters(), s.lr, (0.9, 0.95),
                                   weight_decay=s.weight_decay, fused=True)
-    learned = {"model": model, "average": average, "optimizer": optimizer}
+    parts = {"model": model, "average": average, "optimizer": optimizer}
     if task.num_puzzles:
-        learned["embeddings"] = task.new_embeddings(s.hidden_size, s.puzzle_decay)
-    embeddings = learned.get("embeddings")  # on ARC
+        parts["embeddings"] = task.new_embeddings(s.hidden_size, s.puzzle_decay)
+    embeddings = parts.get("embeddings")  # on ARC
     slots, step, seconds = fresh_slots(model, task.batch(size), dtype), 0, 0.0
     if saved:
-        slots, step, seconds = go_on(saved, folder, learned, slots)
+        slots, step, seconds = go_on(saved, folder, parts, slots)
     evaluate.compile_if_asked(s.compile, model, device)
     net = model
     if WORLD > 1:
@@ -160,14 +160,12 @@ def train(s, task, device, folder, saved=None):
             if step % max(1, s.steps // 20) == 0 or step == s.steps:
                 table = embeddings.table if embeddings else None
                 exact, blanks = evaluate.validate(average, task, s.N_sup, table, dtype)
-                save(folder, s, step, seconds, learned, slots)
+                save(folder, s, step, seconds, parts, slots)
                 log.add(step, seconds, losses.item() / summed, exact, blanks)
                 draw.save_curve(log.path)
                 losses, summed = 0.0, 0
-    if WORLD > 1:
-        dist.destroy_process_group()
     if noted:
-        save(folder, s, step, seconds, learned, slots)
+        save(folder, s, step, seconds, parts, slots)
         raise Failure(f"stopped after step {step} and saved; to go on: python train.py --resume "
                       f"{folder}", code=128 + noted[0])
 
@@ -177,21 +175,21 @@ def random_modules(device):
     return [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
 
 
-def save(folder, s, step, seconds, learned, slots):
+def save(folder, s, step, seconds, parts, slots):
     """Raises Failure, also where the weights are no longer finite."""
-    if not all(part.isfinite().all() for part in learned["model"].parameters()):
+    if not all(part.isfinite().all() for part in parts["model"].parameters()):
         raise Failure(f"step {step}: the weights are not finite, and not saved (try a lower --lr)")
     random = [module.get_rng_state() for module in random_modules(slots["steps"].device)]
     state = {"settings": vars(s), "step": step, "seconds": seconds, "slots": slots,
-             "random": random, **{name: part.state_dict() for name, part in learned.items()}}
+             "random": random, **{name: part.state_dict() for name, part in parts.items()}}
     cli.write_atomically(folder / "checkpoint.pt", lambda file: torch.save(state, file))
 
 
-def go_on(saved, folder, learned, slots):
-    """Set all to where the run was saved. Returns its slots, if it had as many, its step and the
-    seconds that it took. Raises BadInput."""
+def go_on(saved, folder, parts, slots):
+    """Set all parts to what was saved. Returns the slots (fresh ones where another number of
+    processes now shares the batch), the step, and the seconds so far. Raises BadInput."""
     with cli.blaming(folder, "cannot go on with these puzzles"):
-        for name, part in learned.items():
+        for name, part in parts.items():
             part.load_state_dict(saved[name])
         if len(saved["slots"]["steps"]) == len(slots["steps"]):
             slots = {name: saved["slots"][name].to(part.device) for name, part in slots.items()}
@@ -221,9 +219,11 @@ def main(argv=None):
         print(f"{count:,} training puzzles; the run's folder is {folder}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
     train(s, task, device, folder, saved)
+    if WORLD > 1:  # not in train: while its DistributedDataParallel is there, this can hang
+        dist.destroy_process_group()
     if RANK == 0:
         print(f"\nsaved in {folder}")
-        return evaluate.main([str(folder), "--device", device.type, "--dtype", s.dtype])
+        return evaluate.main([str(folder), "--device", str(device), "--dtype", s.dtype])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,5 @@
-"""Pictures: `python -m experiments.plot` draws claims.svg, calls.svg and heat.svg here.
-The learning curve of a run, curve.svg in its folder, is drawn by train.py.
-
-Each picture is plain SVG. Its light colours are attributes, which any program shows. On a dark page
-a browser takes dark ones, as in puzzles/draw.py.
-"""
+"""Pictures: `python -m experiments.plot` draws claims.svg and heat.svg here. puzzles/draw.py has
+what they are made of."""
 import csv
 from pathlib import Path
 
@@ -54,22 +50,6 @@ def claims_picture(rows):
     return svg_page("Six claims, measured", left + wide + 60, 30 + high * len(CLAIMS), parts)
 
 
-def calls_picture():
-    """The calls of one refinement step as boxes, those with the gradient filled."""
-    models = [("HRM, T_H 2, T_L 2", "LLHLLH", 4), ("TRM, T_H 2, T_L 2", "LLHLLH", 3),
-              ("TRM, T_H 3, T_L 6 (its paper, for Sudoku)", "LLLLLLH" * 3, 14)]
-    parts = []
-    for i, (name, calls, first) in enumerate(models):  # the first call with the gradient
-        y = 30 + 62 * i
-        parts.append(svg_text(0, y - 8, name))
-        for j, call in enumerate(calls):
-            x, fill = 30 * j, f'fill="{NEW}" fill-opacity="0.45"' if j >= first else 'fill="none"'
-            parts.append(f'<rect x="{x + 1}" y="{y}" width="26" height="26" {fill} '
-                         f'stroke="{INK}"/>')
-            parts.append(svg_text(x + 14, y + 18, call, "middle"))
-    return svg_page("The calls of a refinement step", 640, 30 + 62 * len(models), parts)
-
-
 def movement(model, puzzles, N_sup):
     """How far the answer's state z_H moves in each refinement step, as a share of its size, and
     which cells are wrong after it: two (N_sup, N, S). puzzles: a dict as in data.py."""
@@ -107,8 +87,8 @@ def main():
         rows = list(csv.DictReader(file))
     model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku-medium")
     puzzle = {name: part[161:162] for name, part in task.splits["test"].items()}  # README's
-    for name, picture in (("claims", claims_picture(rows)), ("calls", calls_picture()),
-                          ("heat", heat_picture(model, puzzle))):
+    pictures = {"claims": claims_picture(rows), "heat": heat_picture(model, puzzle)}
+    for name, picture in pictures.items():
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())
         print(f"drawn: {HERE / name}.svg")
 

@@ -163,15 +163,6 @@ def story(title, task, inputs, answers, sure, labels=None):
             f"{verdict}; no cell changed after step {frames[-1].step} of {len(answers)}")
 
 
-def show(title, task, inputs, answers, sure, labels=None, svg=None):
-    """Print the `story`, which takes the same arguments. svg: the path of a file for the
-    `animation`, or None. Raises cli.Failure if the file cannot be written."""
-    print(story(title, task, inputs, answers, sure, labels))
-    if svg:
-        picture = animation(title, task, inputs, answers, sure, labels)
-        write_atomically(svg, picture.encode())
-
-
 # ---- the animation -------------------------------------------------------------------------------
 # Lengths are in pixels. Light colours, and that only the last frame is visible, are attributes of
 # the elements: a program that knows no CSS shows that frame. CSS adds animation and dark colours.

@@ -14,7 +14,7 @@ import data
 import evaluate
 import train
 from arc import Arc, crop, distinct_views
-from data import CsvTask, Maze, Sudoku, fingerprint, give_hints, turn
+from data import Maze, Sudoku, fingerprint, give_hints, turn
 from puzzles import read
 from puzzles.make.sudoku import fingerprint as unchanged_by_symmetries
 
@@ -38,22 +38,14 @@ def squares(tokens):
 # ---- Sudoku and mazes ----------------------------------------------------------------------------
 
 
-def test_symmetries_of_a_sudoku_rename_its_digits_and_move_its_bands_and_the_lines_in_each():
+def test_symmetries_of_a_sudoku_reach_all_that_they_may():
     torch.manual_seed(0)
-    tokens, cells = SUDOKU.symmetries(4000, "cpu")
+    tokens, cells = SUDOKU.symmetries(12000, "cpu")
     assert (tokens[:, :2] == torch.arange(2)).all()  # pads and blanks stay
-    assert (tokens[:, 2:].sort(1).values == torch.arange(2, 11)).all()
     assert all(len(tokens[:, digit].unique()) == 9 for digit in range(2, 11))
-    cells = squares(cells)
-    upright = cells[cells[:, 0, 0] // 9 == cells[:, 0, 1] // 9]  # those that are not transposed
-    assert abs(len(upright) - 2000) < 150
-    for lines in (upright[:, :, 0] // 9, upright[:, 0, :] % 9):
-        assert (np.sort(lines) == range(9)).all()
-        bands = lines.reshape(-1, 3, 3)
-        assert (bands // 3 == bands[:, :, :1] // 3).all()  # a band stays together
-        assert len({tuple(order) for order in (bands[:, :, 0] // 3).tolist()}) == 6
-        inside = (bands % 3)[np.arange(len(bands))[:, None], (bands[:, :, 0] // 3).argsort(1)]
-        assert len({str(orders) for orders in inside.tolist()}) == 6**3
+    # Two cells of a row come from any row or column: from one box of it, or from any two boxes.
+    for other, places in ((1, 2), (3, 6), (9, 2), (27, 6)):
+        assert len(cells[:, [0, other]].unique(dim=0)) == 81 * 2 * places
 
 
 def test_a_batch_of_sudokus_shows_training_puzzles_alone_and_keeps_the_rules():
@@ -90,7 +82,6 @@ def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it():
         given = found["inputs"] != inputs
         assert (found["inputs"] == labels)[given].all() and found["labels"].equal(labels)
         filled = given.sum(1) / (inputs != labels).sum(1)  # of the cells to be filled in
-        assert abs(filled.mean() - largest / 2) < 0.03
         assert filled.min() < 0.1 and 0.9 * largest < filled.max() < largest + 0.4
     assert puzzles["inputs"].equal(inputs)  # the puzzles are left as they are
 
@@ -115,89 +106,37 @@ def test_a_typed_puzzle_has_the_tokens_of_the_files_and_no_known_solution(task):
     assert typed["inputs"].equal(inputs) and not typed["labels"].any()
 
 
-def test_a_fingerprint_tells_training_puzzles_apart():
-    few, again, more = (Maze(HERE / "maze/small", train_puzzles=n) for n in (30, 30, 31))
-    assert fingerprint(few) == fingerprint(again) not in (fingerprint(more), fingerprint(MAZE))
-
-
 def test_the_summary_counts_the_answers_that_differ_from_the_files_and_break_no_rule():
     solutions = SUDOKU.splits["test"]["labels"][:4]
-    blank, others, unknown = torch.ones_like(solutions), solutions.roll(1, 0), 0 * solutions
-    two_broken = others.clone()
-    two_broken[2:, 0] = two_broken[2:, 1]  # a digit stands twice
-    more, of_4 = "2 more answers differ from the file's and", "no solution is known of 4:"
-    for inputs, labels, answers, text in (
-            (blank, solutions, solutions, ""), (blank, solutions, blank, ""),
-            (blank, solutions, two_broken, f"{more} break no rule\n"),
-            (solutions, solutions, others, ""),  # all of it was given, and is overwritten
-            (blank, unknown, two_broken, f"{of_4} 2 answers break no rule\n"),
-            (solutions, unknown, others, f"{of_4} 0 answers break no rule\n")):
-        found = {"inputs": inputs, "labels": labels, "answers": answers}
-        assert SUDOKU.summary(found) == text
-
-
-def test_the_file_of_answers_is_csv_in_the_characters_of_the_task():
-    puzzles = {name: part[:2] for name, part in SUDOKU.splits["test"].items()}
-    found = {**puzzles, "answers": puzzles["labels"], "sure": torch.tensor([0.25, 1])}
-    published = (HERE / "sudoku/small/test.csv").read_text().splitlines()[1:3]
-    expected = [",".join(line.split(",")[1:3]) for line in published]
-    assert SUDOKU.answers_file(found).splitlines() == [
-        "question,answer,sure", f"{expected[0]},0.2500", f"{expected[1]},1.0000"]
+    blank, others = torch.ones_like(solutions), solutions.roll(1, 0)
+    others[2:, 0] = others[2:, 1]  # a digit stands twice
+    for labels, answers, text in (
+            (solutions, solutions, ""), (solutions, blank, ""),
+            (solutions, others, "2 more answers differ from the file's and break no rule\n"),
+            (0 * solutions, others, "no solution is known of 4: 2 answers break no rule\n")):
+        assert SUDOKU.summary({"inputs": blank, "labels": labels, "answers": answers}) == text
 
 
 # ---- a task of one's own, as README.md has it ----------------------------------------------------
 
 
-def readme_class():
-    """The class that README.md shows, made as if it stood in data.py."""
+def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys):
     (text,) = re.findall(r"```python\n(class .*?)```", (HERE / "README.md").read_text(), re.DOTALL)
-    names = dict(vars(data))
+    names = dict(vars(data))  # as if the class stood in data.py
     exec(text, names)
-    return names["Sudoku4"]
-
-
-def write_puzzles(folder):
-    """24 Sudokus of 4x4 cells: one solution, its digits renamed in all ways, with four blanks."""
-    lines = []
-    for new in permutations("1234"):
+    monkeypatch.setitem(data.TASKS, "sudoku4", names["Sudoku4"])
+    lines = ["question,answer"]
+    for new in permutations("1234"):  # one solution, its digits renamed in all ways
         answer = "1234341221434321".translate(str.maketrans("1234", "".join(new)))
         lines.append(f"..{answer[2:8]}..{answer[10:]},{answer}")
-    for name, some in (("train", lines[:20]), ("test", lines[20:])):
-        (folder / f"{name}.csv").write_text("\n".join(["question,answer", *some]))
-
-
-def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys):
-    write_puzzles(tmp_path)
-    monkeypatch.setitem(data.TASKS, "sudoku4", readme_class())
+    (tmp_path / "train.csv").write_text("\n".join(lines[:21]))
+    (tmp_path / "test.csv").write_text("\n".join(lines[:1] + lines[21:]))
     run, picture = str(tmp_path / "run"), tmp_path / "a.svg"
     sizes = "--hidden_size 8 --num_heads 1 --batch_size 4 --N_sup 2 --steps 2".split()
     assert train.main(["--task", "sudoku4", "--data", str(tmp_path), "--out", run, *sizes]) == 0
     assert "4 test puzzles" in capsys.readouterr().out
-    question = (tmp_path / "test.csv").read_text().splitlines()[1][:16]
-    assert evaluate.main([run, "--watch", "--puzzle", question, "--svg", str(picture)]) == 0
+    assert evaluate.main([run, "--puzzle", lines[-1][:16], "--svg", str(picture)]) == 0
     assert "step 1: " in capsys.readouterr().out and picture.read_text().startswith("<svg")
-    assert evaluate.main([run, "--views", "2"]) == 0
-    assert "the surest view" in capsys.readouterr().out
-
-
-def test_a_task_may_do_without_symmetries_and_without_rules(tmp_path):
-    write_puzzles(tmp_path)
-
-    class Plain(CsvTask):
-        vocab_size, characters = 6, "..1234"
-        read_file = staticmethod(readme_class().read_file)
-
-    task = Plain(tmp_path)
-    test, known = task.splits["test"], task.splits["train"]["labels"].unique(dim=0).long()
-    assert task.batch(300)["labels"].unique(dim=0).equal(known)
-    assert task.view(test, 3)[0]["inputs"].equal(test["inputs"].long())
-    text = "".join(task.characters[token] for token in test["inputs"][0])
-    assert task.typed(text)["inputs"].equal(test["inputs"][:1])
-    found = {**test, "answers": test["labels"][[0, 1, 2, 0]]}
-    assert task.summary(found) == ""
-    found["labels"] = 0 * test["labels"]
-    assert task.summary(found) == "no solution is known of 4\n"
-    assert readme_class()(tmp_path).summary(found).endswith(" of 4: 3 answers break no rule\n")
 
 
 # ---- ARC -----------------------------------------------------------------------------------------
@@ -249,9 +188,6 @@ def test_a_cell_of_an_arc_answer_is_wrong_where_the_cropped_grids_differ():
     label = plain_canvas([[1, 2], [3, 4]], 3)
     wider = plain_canvas([[1, 2, 0], [3, 5, 0]], 3)
     assert np.flatnonzero(Arc.wrong(None, wider, label)).tolist() == [2, 4, 5]
-    smaller = label.copy()
-    smaller[8] = 7  # outside of the rectangle: nobody reads it
-    assert not Arc.wrong(None, smaller, label).any()
     assert Arc.wrong(None, label, 0 * label) is None and Arc.wrong(None, label) is None
 
 
@@ -285,9 +221,8 @@ def test_arc_batches_show_all_views_of_all_pairs_to_learn_and_move_all_but_one(t
     for i, number in zip(range(1, 49), np.arange(24).repeat(2)):  # two views of each task
         tests = contents[number]["test"] if number < 12 and number % 4 else []
         for n, pair in enumerate(contents[number]["train"] + tests):
-            question, answer = (turn(np.array(pair[part]), task.turns[i].item())
-                                for part in ("input", "output"))
-            room = task.side - np.maximum(question.shape, answer.shape) if canvas else (0, 0)
+            shapes = [turn(np.array(grid), task.turns[i].item()).shape for grid in pair.values()]
+            room = task.side - np.max(shapes, axis=0) if canvas else (0, 0)
             for corner in np.ndindex(room[0] + 1, room[1] + 1):
                 tokens = (seen_as(task, i, pair[part], corner) for part in ("input", "output"))
                 places[i, *(part.tobytes() for part in tokens)] = (i, n), corner
@@ -318,9 +253,6 @@ def test_the_tests_of_every_fourth_training_task_validate_and_those_of_evaluatio
                 assert (view["labels"][row].numpy() == seen_as(ARC, i, pair["output"])).all()
                 assert ARC.title({"test": view["test"][row]}) == f": task {name}, test {n + 1}"
             assert (turn_back(view["labels"]).numpy() == own).all()  # without the ends of grids
-    tests = ARC.splits["valid"]["test"]
-    several = ARC.validation(3 * len(tests) + 1)
-    assert several["test"].equal(tests.repeat(3)) and len(several["ids"].unique()) > 30
     assert ARC.title(ARC.typed("half_turn")) == ": task half_turn, test 1"
 
 
@@ -366,9 +298,8 @@ def test_a_task_with_fewer_views_than_others_has_fewer_votes(tmp_path):
     # what is black looks the same in every view
     few = Arc(write_tasks(tmp_path, {"training": {"other": task(5, 6)}, "evaluation": {
         "black": task(0, 0), "coloured": task(1, 2)}}), augmentations=6)
-    assert few.id_count.tolist()[1:] == [1, 6] and few.most_views == 6
-    black, coloured = few.first_id[1:3].tolist()
-    assert few.view(few.splits["test"], 5)[0]["ids"].tolist() == [black, coloured + 5]
+    assert few.id_count.tolist() == [6, 1, 6] and few.most_views == 6
+    assert few.view(few.splits["test"], 5)[0]["ids"].tolist() == [7, 13]  # their first: 7, 8
     R, W, _ = right_and_wrong(few)
     assert solved(few, R, W, W, W, W, W) == [2, 1, 2]
 
@@ -384,7 +315,7 @@ def test_arc_tests_without_output_are_answered_and_not_scored(tmp_path):
     R, W, _ = right_and_wrong(ARC)
     assert solved(blind, R, R) == [0, 0, 0]
     # what is written: the two answers with most votes, or one of them twice
-    for answers, other in (((R, R), None), ((R, W, R), [[8] * 6] * 6)):
+    for answers, other in (((R, R), None), ((R, W, R), [[8] * 6] * 6), ((R, R, 0 * R), [[0]])):
         assert json.loads(blind.answers_file(votes_of(blind, *answers))) == {
             name: [{"attempt_1": grid, "attempt_2": other or grid} for grid in grids]
             for name, grids in outputs.items()}

@@ -101,8 +101,6 @@ def test_csv_and_the_public_codes_arrays_hold_the_same(tmp_path, task, lines, ch
         assert part.tolist() == numbers_of(lines, column, characters) and part.dtype == np.uint8
     tokens = [part + np.uint8(task == "sudoku") for part in puzzles]  # its blank is token 1
     save_arrays(tmp_path / "test", [part[40:] for part in tokens], copies=0)
-    splits, note = read.read_splits(tmp_path, READERS[task])
-    assert sizes_of(splits) == [0, 0, 20] and note.startswith("a test alone")
     save_arrays(tmp_path / "train", [part[:40] for part in tokens], copies=2)
     splits, _ = read.read_splits(tmp_path, READERS[task])
     for number, part in enumerate(puzzles):
@@ -132,17 +130,6 @@ def test_validation_and_train_puzzles_are_drawn_from_the_training_puzzles_alone(
         read.read_splits(tmp_path, read.read_maze, train_puzzles=46)
 
 
-def test_broken_cells_are_those_that_stand_twice():
-    random = np.random.RandomState(0)
-    grids = random.randint(10, size=(80, 81)) * (random.rand(80, 81) < 0.3)
-    broken = read.broken_cells(grids.astype(np.uint8))
-    for grid, cells in zip(grids.reshape(80, 9, 9), broken.reshape(80, 9, 9)):
-        for r, c in np.ndindex(9, 9):
-            box = grid[r // 3 * 3 : r // 3 * 3 + 3, c // 3 * 3 : c // 3 * 3 + 3]
-            counts = [(unit == grid[r, c]).sum() for unit in (grid[r], grid[:, c], box)]
-            assert cells[r, c] == (grid[r, c] > 0 and max(counts) > 1)
-
-
 def test_users_own_puzzles_are_read_as_they_may_be_written():
     lines = "\n".join(QUESTION[i : i + 9] for i in range(0, 81, 9))
     for text in (*(QUESTION.replace(".", blank) for blank in ".0*_"), f" {lines}\n"):
@@ -167,10 +154,6 @@ def test_arcs_folders_and_kaggles_files_hold_the_same_tasks(tmp_path):
     *folder, note = read.read_arc(HERE / "arc")
     *kaggle, _ = read.read_arc(str(tmp_path))
     assert str(folder) == str(kaggle) and note == ""
-    (tmp_path / "a_evaluation_solutions.json").unlink()  # then nobody knows the outputs
-    _, unknown, _ = read.read_arc(tmp_path)
-    for name, (demonstrations, tests) in folder[1].items():
-        assert str(unknown[name]) == str((demonstrations, [(grid, None) for grid, _ in tests]))
 
 
 def test_arc_as_people_have_it(tmp_path):
@@ -192,31 +175,25 @@ def test_arc_as_people_have_it(tmp_path):
 
 PAIR = {"input": [[1, 2]], "output": [[2], [1]]}
 TASK = {"train": [PAIR], "test": [PAIR]}
-BAD_SUDOKUS = [  # the text of train.csv, and what is said of it
-    ("", "line 1: no column 'question'"), (HEADER + "x" * 200_000, "line 2: field larger than"),
-    (f"question,rating\n{QUESTION},0", "line 1: no column 'answer'"),
-    (f"{HEADER}{GOOD}\nm,{QUESTION}", "line 3: the answer is not 81 of these: '.0*_123456789'"),
-    (HEADER.encode() + b"m,\xff", "line 2: the question is not 81 of these"),
-    (f"{HEADER}m,{'1' * 81},{ANSWER},0", "line 2: two givens contradict each other"),
-    (f'{HEADER}"of\ntwo lines",{GOOD[5:]}\nm,{"1" * 81},{ANSWER},0', "line 4: two givens"),
-    *((f"question,answer\n{puzzle}", "line 2: the answer is no solution of the") for puzzle in
-      (f"{QUESTION},{QUESTION}", f"{'.' * 81},{'1' * 81}", f"{QUESTION},{ANSWER[::-1]}"))]
-BAD_MAZES = [
-    ("S G?# #  ,SoG # #  ", "the question is not 9 of these: '# SGo'"),
-    ("SoG # #  ,SoG # #  ", "the question has not 0 of the character o"),
-    ("S   # #  ,So  # #  ", "the question has not 1 of the character G"),
-    *((line, "the answer is not the question with a shortest path") for line in (
-        "S G # #  ,SoG   #  ", "S G # #  ,S G # #  ",  # without a wall, without a path
-        "S G # #  ,SoGo# #  ", "S G #    ,S Go#oooo", "S#G#  #  ,S#G#  #  "))]  # no shortest way
-BAD_GRIDS = [5, [], [[]], [1, 2], [[1, 2], [3]], [[[1]]], [[10]], [[-1]], [[1.5]], [["1"]]]
 BAD_TASKS = [[], {"train": [PAIR]}, {**TASK, "train": []}, {**TASK, "train": [{"input": [[1]]}]},
-             *({**TASK, "test": [PAIR, {"input": grid}]} for grid in BAD_GRIDS)]
+             *({**TASK, "test": [{"input": grid}]} for grid in ([1], [[1, 2], [3]], [[10]], [[]]))]
 
 
 @pytest.mark.parametrize("task, files, complaint", [
-    *(("sudoku", {"train.csv": text}, f", {why}") for text, why in BAD_SUDOKUS),
-    *(("maze", {"train.csv": f"question,answer\n{line}"}, f", line 2: {why}")
-      for line, why in BAD_MAZES),
+    *(("sudoku", {"train.csv": text}, f"train.csv, {why}") for text, why in [
+        ("", "line 1: no column 'question'"),
+        (f"question,rating\n{QUESTION},0", "line 1: no column 'answer'"),
+        (f"{HEADER}{GOOD}\nm,{QUESTION}", "line 3: the answer is not 81 of these"),
+        (f"{HEADER}m,{'1' * 81},{ANSWER},0", "line 2: two givens contradict each other"),
+        (f"{HEADER}m,{'.' * 81},{'1' * 81},0", "line 2: the answer is no solution"),
+        (f"{HEADER}m,{QUESTION},{ANSWER[::-1]},0", "line 2: the answer is no solution")]),
+    *(("maze", {"train.csv": f"question,answer\n{line}"}, f"train.csv, line 2: the {why}")
+      for line, why in [
+        ("S G?# #  ,SoG # #  ", "question is not 9 of these: '# SGo'"),
+        ("S   # #  ,So  # #  ", "question has not 1 of the character G"),
+        ("S G # #  ,SoG   #  ", "answer is not the question"),  # without a wall
+        ("S G # #  ,S G # #  ", "answer is not the question with a shortest path"),  # without any
+        ("S G #    ,S Go#oooo", "answer is not the question with a shortest path")]),
     ("sudoku", {"train.csv": csv_file([GOOD])}, "test.csv: No such file"),
     ("sudoku", {"train.csv": csv_file([GOOD]), "test.csv": csv_file([GOOD])}, "too few puzzles"),
     ("maze", {"test.csv": "S G,SoG"}, "the 3 cells of a maze make no square"),
@@ -225,46 +202,10 @@ BAD_TASKS = [[], {"train": [PAIR]}, {**TASK, "train": []}, {**TASK, "train": [{"
     ("arc", {"training/a.json": "{\n'train'"}, "a.json: no JSON object: Expecting property name"),
     *(("arc", {"training/a.json": TASK, "evaluation/b.json": task}, "evaluation task b: its")
       for task in BAD_TASKS),
-    ("arc", {"training/a.json": TASK}, "in a folder 'evaluation' or in *_evaluation_challenges"),
-    ("arc", {"a_training_challenges.json": {"a": TASK}, "a_training_solutions.json": {"a": 5}},
-     "training task a: its 'train' and 'test' are no pairs of 'input' and 'output'")])
+    ("arc", {"training/a.json": TASK}, "in a folder 'evaluation' or in *_evaluation_challenges")])
 def test_bad_files_are_refused_in_one_line_that_says_where(tmp_path, task, files, complaint):
     write(tmp_path, files)
     with pytest.raises(BadInput) as error:
         read.read_arc(tmp_path) if task == "arc" else read.read_splits(tmp_path, READERS[task])
     message = str(error.value)
     assert message.startswith(str(tmp_path)) and complaint in message and "\n" not in message
-
-
-@pytest.mark.parametrize("form", ["csv", "npy"])
-def test_files_damaged_at_random_are_read_or_refused_in_one_line(tmp_path, form):
-    write(tmp_path, {f"{split}.csv": csv_file(MAZES[:11]) for split in ("train", "test")})
-    if form == "npy":
-        for split in ("train", "test"):
-            save_arrays(tmp_path / split, read.read_maze(tmp_path / "test.csv"), copies=1)
-    files = {file: file.read_bytes() for file in sorted(tmp_path.rglob(f"*.{form}"))}
-    random, loaded, rounds = np.random.RandomState(0), 0, 150
-    for _ in range(rounds):
-        name = list(files)[random.randint(len(files))]
-        start = random.randint(len(files[name]))
-        some = bytes(random.choice(list(b'019.,\n\r "#SGo:-\xff\0'), random.randint(3)).tolist())
-        rest = files[name][start + random.choice([0, 1, 81]) :]
-        write(tmp_path, {**files, name: files[name][:start] + some + rest})
-        try:
-            read.read_splits(tmp_path, read.read_maze)
-            loaded += 1
-        except BadInput as error:
-            assert str(tmp_path) in str(error) and "\n" not in str(error)
-    assert 0 < loaded < rounds
-
-
-def test_answers_are_written_as_csv_and_in_the_arc_prizes_form():
-    text = read.csv_text("..12", np.array([[1, 2], [1, 1]]), np.array([[3, 2], [0, 3]]),
-                         np.array([0.5, 0.99999]))
-    assert text == "question,answer,sure\n.1,21,0.5000\n..,.2,1.0000\n"
-    one, two, empty = np.array([[1, 2]], np.uint8), np.array([[3]]), np.zeros((0, 0), int)
-    text = read.prize_json(["b", "a", "b"], [[one, two], [two], [empty, one]])
-    assert json.loads(text) == {
-        "b": [{"attempt_1": [[1, 2]], "attempt_2": [[3]]},
-              {"attempt_1": [[0]], "attempt_2": [[1, 2]]}],
-        "a": [{"attempt_1": [[3]], "attempt_2": [[3]]}]}

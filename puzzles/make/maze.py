@@ -1,7 +1,6 @@
 """Makes mazes, each of which has exactly one shortest path.
 
-A grid is a list of side * side characters, row by row: "#" wall, " " open, S start, G goal, and o
-path.
+A grid is a list of side * side characters, row by row, as in the files: see read.MAZE.
 """
 import math
 
