@@ -734,16 +734,14 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
 @pytest.mark.parametrize("command, complaint", [
     ("train --task chess", "invalid choice: 'chess'"), ("train --steps 0", "0 is not between"),
     ("train --lr nan", "nan is not between"), ("train --step 5", "unrecognized"),
-    ("train --task arc --prefix_len 0", "--prefix_len 0: the puzzle's embedding needs"),
     ("train --task maze --scale medium", "--scale medium: there is no such recipe for"),
-    ("train --task arc --train_puzzles 5", "--train_puzzles, --hints: not for ARC"),
+    ("train --task arc --hints 0.5", "--train_puzzles, --hints: not for ARC"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
     ("train --data no", "No such file"), ("train --resume nowhere", "No such file"),
     ("train --resume run --lr 1", "--lr: a run goes on with its own settings; only steps, data"),
     ("train --resume run --steps 5 --data few/sudoku/test.csv", "not what the run was trained on"),
     (f"train --resume {TRAINED / 'trm-sudoku'}", "cannot go on"),
     ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
-    ("evaluate run --svg few/sudoku/test.csv", "test.csv: exists already, or its folder does not"),
     ("evaluate run --answers no/a.csv", "no/a.csv: exists already, or its folder does not")])
 def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     files = {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()}
