@@ -340,7 +340,7 @@ RIGHT = [[[0, 1, 0], [0, 0, 0]], [[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 1]]]
 SURE = [[[1, 9, 2], [3, 2, 4]], [[2, 1, 1], [1, 3, 4]], [[0, 0, 0], [1, 2, 3]]]
 
 
-def test_the_surest_answer_of_all_views_and_steps_counts():
+def test_the_surest_answer_of_all_views_and_steps_counts(capsys):
     model = Scripted(RIGHT, SURE)
     seen = evaluate.solve(model, model, model.puzzles, 3, views=2)
     assert seen["right"].int().tolist() == RIGHT
@@ -352,6 +352,8 @@ def test_the_surest_answer_of_all_views_and_steps_counts():
     assert_close(sure, torch.tensor([9.0, 4.0, 3.0]).sigmoid())
     model.asked.clear()  # a logit of 9 is surer than 0.99: the first puzzle gets no second view
     seen = evaluate.solve(model, model, model.puzzles, 3, views=2, halt=0.99)
+    evaluate.print_table(seen, model)
+    assert "  1.7 of 2 views a puzzle, 5 steps\n" in capsys.readouterr().out
     assert {i for i, k in model.asked if k == 1} == {1, 2}
     assert (seen["sure"][:, :, 0] >= 0).sum(1).tolist() == [1, 2, 2]
     assert evaluate.surest(seen)[0].tolist() == right.tolist()
@@ -464,7 +466,7 @@ def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here,
                 lambda args, _, returned: (weights_of(args[0]), args[4], returned[1].item()))
     shown = Spy(monkeypatch, evaluate, "validate",
                 lambda args, _, returned: (weights_of(args[0]), returned))
-    call(f"{TRAIN['sudoku']} --steps 42 --ema 0.9 --explore 1 --out spied")
+    out = call(f"{TRAIN['sudoku']} --steps 42 --ema 0.9 --explore 1 --out spied")
     s = Namespace(**load("spied")["settings"])
     torch.manual_seed(1)
     average = weights_of(evaluate.build_model(s, data.load_task(s, "cpu"), "cpu"))
@@ -480,16 +482,13 @@ def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here,
         losses = [loss for _, _, loss in steps.noted[step - 2 : step]]
         assert [float(figure) for figure in row[2:]] == pytest.approx(
             [sum(losses) / 2, *exact, blanks], abs=1e-4)
+        assert f" {sum(losses) / 2:.3f} |" in out and f"% | {100 * blanks:5.1f}%\n" in out
 
 
-def test_rates_rise_and_fall():
+def test_rates_and_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch):
     s = Namespace(warmup=4, steps=8, decay=0.5)
     assert [train.rate(step, s) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
-    s.decay = 0
-    assert train.rate(7, s) == 1
-
-
-def test_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch):
+    assert train.rate(7, Namespace(warmup=4, steps=8, decay=0)) == 1
     given = Spy(monkeypatch, data, "give_hints", lambda args, *_: args[1])
     steps = Spy(monkeypatch, train, "train_step",
                 lambda args, _, returned: (args[3], returned[0]["steps"].max().item()))
@@ -502,17 +501,19 @@ def test_arc_is_validated_and_tested_with_its_puzzle_embeddings(here, monkeypatc
     tables = Spy(monkeypatch, evaluate, "refine",
                  lambda args, more, _: more["table"] if "table" in more else args[3])
     rates = "--warmup 4 --puzzle_lr 1 --puzzle_decay 0"  # so the two steps are 1/4 and 1/2 long
-    out = call(f"{TRAIN['arc']} --steps 2 {rates} --out tables")
+    call(f"{TRAIN['arc']} --steps 2 {rates} --out tables")
     learned = load("tables")["embeddings"]["table"]
     assert {0.25} < set(learned.abs().unique().tolist()) <= {0, 0.25, 0.5, 0.75}
     assert all(same(table, learned) for table in tables.noted[1:])  # the first: after one step
-    assert "the vote of the views: of " in out
 
 
 def test_a_home_run_may_have_the_talks_hrm(here):
     out = call(f"{TRAIN['sudoku']} --model hrm --layers 4 --mixer attention --steps 1 --out talk")
     assert "HRM on sudoku: hidden_size 8, layers 4, mixer attention" in out
-    names = {name.split(".mlp")[0] for name in load("talk")["model"] if ".mlp.down" in name}
+    weights = load("talk")["model"]
+    count = sum(part.numel() for name, part in weights.items() if not name.endswith("_init"))
+    assert f"\n{count:,} parameters; cpu, 1 threads, float32\n" in out
+    names = {name.split(".mlp")[0] for name in weights if ".mlp.down" in name}
     assert names == {f"{net}.blocks.{i}" for net in ("L_net", "H_net") for i in range(4)}
 
 
