@@ -1,12 +1,9 @@
-"""The settings of a training, a line each, the recipes made of them, and train.py's flags.
-
-Small is minutes on a laptop, medium an hour; paper is the papers' setting. [H] is HRM's paper,
-arXiv 2506.21734, [J] is TRM's, arXiv 2510.04871.
-"""
+"""The settings of a training, a line each, the recipes made of them, and train.py's flags. Small
+is minutes on a laptop, medium an hour; paper is the papers' setting. [H] is HRM's paper, arXiv
+2506.21734, [J] is TRM's, arXiv 2510.04871."""
 from argparse import SUPPRESS, ArgumentTypeError, BooleanOptionalAction
 
-import cli
-from cli import BadInput
+from cli import BadInput, Parser
 
 
 def between(kind, low, high):
@@ -64,8 +61,7 @@ SMALL = {
     "arc": dict(mixer="attention", prefix_len=1, T_H=1, T_L=1, N_sup=1, batch_size=32,
                 steps=20_000, decay=1.0, ema=0.98),
 }
-# The medium recipe, an hour on one core at most, the same for both models: Sudokus that need
-# dozens of guesses. Hints make them easier, and there are fewer of them towards the end.
+# The medium recipe: hard Sudokus, an hour on one core. Hints make them easier, at first the most.
 MEDIUM = dict(hidden_size=128, T_H=1, T_L=4, N_sup=8, steps=20_000, lr=3e-3, decay=1.0, hints=0.6,
               hints_end=0.1)
 # The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
@@ -99,8 +95,7 @@ def recipe(model="trm", task="sudoku", scale="small"):
 def parse(argv, tasks):
     """train.py's flags -> the settings of a run, a Namespace: the recipe's, but for what is given;
     and what is given, {name: value}. tasks: the names for --task. Raises BadInput."""
-    parser = cli.Parser(prog="train.py", description="Train HRM or TRM.", allow_abbrev=False,
-                        argument_default=SUPPRESS, add_help=False)
+    parser = Parser(prog="train.py", allow_abbrev=False, argument_default=SUPPRESS, add_help=False)
     add = parser.add_argument
     add("--model", choices=["hrm", "trm"], help="(trm)")
     add("--task", choices=list(tasks), help="(sudoku)")
@@ -109,8 +104,7 @@ def parse(argv, tasks):
         kind = {"choices": allowed} if isinstance(allowed, tuple) else {"type": allowed}
         shown = "" if value is None else " (%(default)s)"
         add(f"--{name}", help=about + shown, **kind)
-    add("--dtype", choices=["float32", "bfloat16"],
-        help="what the nets compute in (bfloat16 on a GPU that has it, else float32)")
+    add("--dtype", choices=["float32", "bfloat16"], help="number type (bfloat16 on a new GPU)")
     add("--compile", action=BooleanOptionalAction, help="use torch.compile (on a GPU that can)")
     add("--device", help="cpu, cuda, mps, ... (what is there)")
     add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE)")
@@ -118,8 +112,7 @@ def parse(argv, tasks):
     given = vars(parser.parse_known_args(argv)[0])  # first without defaults: a recipe has them
     fixed = sorted(set(given) - {"resume", *MAY_CHANGE})
     if "resume" in given and fixed:
-        raise BadInput(f"--{fixed[0]}: a run goes on with its own settings; only "
-                       f"{', '.join(MAY_CHANGE)} may change")
+        raise BadInput(f"--{fixed[0]}: a run goes on as it was, but for {', '.join(MAY_CHANGE)}")
     choice = {name: given[name] for name in ("model", "task", "scale") if name in given}
     parser.set_defaults(dtype=None, compile=None, device=None, out=None, resume=None,
                         **recipe(**choice))

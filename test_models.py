@@ -674,6 +674,11 @@ def test_t_h_and_n_sup_are_one_loop_at_test_time_and_t_l_is_another():
                      for flags in ("--N_sup 4", "--N_sup 8 --T_H 1"))
     assert whole[-3:] == halves[-3:] and whole[-1] > 50  # its T_H is 2
     assert exact_row(call(f"{run} --N_sup 1 --T_H 3 --T_L 6"))[0] > 40  # with T_L 2 it has 20
+    model, task, *_ = evaluate.open_run(TRAINED / "trm-sudoku")
+    test = {name: part[:20] for name, part in task.splits["test"].items()}
+    right = evaluate.solve(model, task, test, 16)["right"][:, 0].tolist()
+    slowest = min(range(20), key=lambda i: (right[i][::-1] + [False]).index(False) or 99)
+    assert f"\ntest puzzle {slowest + 1}: of those solved, the one that took longest" in call(run)
 
 
 def test_watch_shows_another_puzzle_each_time_unless_there_is_a_seed_and_the_surest_view():
@@ -739,7 +744,7 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
     ("train --task arc --hints 0.5", "--train_puzzles, --hints: not for ARC"),
     ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
     ("train --data no", "No such file"), ("train --resume nowhere", "No such file"),
-    ("train --resume run --lr 1", "--lr: a run goes on with its own settings; only steps, data"),
+    ("train --resume run --lr 1", "--lr: a run goes on as it was, but for steps, data"),
     ("train --resume run --steps 5 --data few/sudoku/test.csv", "not what the run was trained on"),
     (f"train --resume {TRAINED / 'trm-sudoku'}", "cannot go on"),
     ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
