@@ -353,12 +353,12 @@ def parse(argv):
     add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
     add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
     add("--T_L", type=whole, help="updates of the thoughts before each (the run's)")
-    add("--views", type=whole, help="look at each puzzle through so many symmetries, and keep "
-        "the surest answer (1; on ARC all views are asked, and vote)")
+    add("--views", type=whole, help="the number of symmetries through which each puzzle is "
+        "seen; the surest answer is kept (1; on ARC all views are asked, and vote)")
     add("--halt", type=recipes.share, default=1.0, metavar="P",
         help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
     add("--data", help="other puzzles: a folder, or a file")
-    add("--test_puzzles", type=whole, help="only the first so many test puzzles (as the run)")
+    add("--test_puzzles", type=whole, help="how many test puzzles, the first ones (as the run)")
     add("--answers", metavar="FILE", help="write the answers to a new file: csv, for ARC the JSON "
         "of the ARC Prize")
     add("--watch", action="store_true", help="show one test puzzle, drawn at random, being solved")

@@ -32,10 +32,10 @@ import cli
 import data
 import evaluate
 import recipes
-from cli import BadInput, Failure
 from puzzles import draw
 
-RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+RANK = int(os.environ.get("RANK", 0))  # torchrun sets both: which of several processes this is,
+WORLD = int(os.environ.get("WORLD_SIZE", 1))  # and how many there are
 
 
 def fresh_slots(model, puzzles, dtype=torch.float32):
@@ -166,8 +166,8 @@ def train(s, task, device, folder, saved=None):
                 losses, summed = 0.0, 0
     if noted:
         save(folder, s, step, seconds, parts, slots)
-        raise Failure(f"stopped after step {step} and saved; to go on: python train.py --resume "
-                      f"{folder}", code=128 + noted[0])
+        raise cli.Failure(f"stopped after step {step} and saved; to go on: python train.py "
+                          f"--resume {folder}", code=128 + noted[0])
 
 
 def random_modules(device):
@@ -178,7 +178,7 @@ def random_modules(device):
 def save(folder, s, step, seconds, parts, slots):
     """Raises Failure, also where the weights are no longer finite."""
     if not all(part.isfinite().all() for part in parts["model"].parameters()):
-        raise Failure(f"step {step}: the weights are not finite, and not saved (try a lower --lr)")
+        raise cli.Failure(f"step {step}: the weights are not finite; a lower --lr may help")
     random = [module.get_rng_state() for module in random_modules(slots["steps"].device)]
     state = {"settings": vars(s), "step": step, "seconds": seconds, "slots": slots,
              "random": random, **{name: part.state_dict() for name, part in parts.items()}}
@@ -204,15 +204,15 @@ def main(argv=None):
     folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}")
     if s.resume:
         saved = evaluate.load_checkpoint(folder)
-        vars(s).update(saved["settings"] | given)  # few of them may be given
+        vars(s).update(saved["settings"] | given)  # what may be given: recipes.MAY_CHANGE
     elif (folder / "checkpoint.pt").exists():
-        raise BadInput(f"{folder}: holds a run; --resume goes on with it, --out makes another")
+        raise cli.BadInput(f"{folder}: holds a run; --resume goes on with it, --out makes another")
     task = data.load_task(s, device)
     count = len(task.splits["train"]["inputs"])
     if not count:
-        raise BadInput(f"{s.data}: no puzzles with answers to train on")
+        raise cli.BadInput(f"{s.data}: no puzzles with answers to train on")
     if saved and s.puzzles != data.fingerprint(task):
-        raise BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
+        raise cli.BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
     s.puzzles, s.dtype = data.fingerprint(task), evaluate.pick_dtype(s.dtype, device)
     if RANK == 0:
         evaluate.describe(s, task, device)
