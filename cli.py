@@ -100,15 +100,17 @@ def overwrite(line):
 class Log:
     """A line on the terminal that changes; at each evaluation one that stays, and log.csv's row."""
 
-    def __init__(self, path, shown_steps, step, steps):
-        """step: where the run goes on, which has no use for later rows; steps: where it ends."""
+    def __init__(self, path, shown_steps, step, steps, blank):
+        """step: where the run goes on, which has no use for later rows; steps: where it ends.
+        blank: the token of a blank, or None: then all cells count in the place of the blanks."""
         self.path, self.first, self.steps = path, step + 1, steps
         names = [f"exact_{n}" for n in shown_steps]
         self.lines = [",".join(["step", "seconds", "loss", *names, "blanks"])]
         if step and path.exists():
             self.lines += [line for line in path.read_text().splitlines()[1:]
                            if int(line.split(",")[0]) <= step]
-        print("                        | exact after refinement steps             | blanks\n"
+        cells = "cells" if blank is None else "blanks"
+        print(f"                        | exact after refinement steps             | {cells:>6s}\n"
               f"  step    time     loss | {''.join(f'{n:8d}' for n in shown_steps)} |  right")
 
     def live(self, step, loss, right, batch_size):

@@ -63,7 +63,10 @@ class CsvTask:
             raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
         self.splits = {}
         for split, (question, answer) in found.items():
-            answer = np.zeros_like(question) if answer is None else answer
+            if answer is None:
+                answer = np.zeros_like(question)
+            elif not answer.all():
+                raise BadInput(f"{path}: token 0 in an answer has no loss; count from 1")
             puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
             self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 
@@ -265,7 +268,11 @@ def load_task(s, device):
     bundled = BUNDLED / s.task / folder
     path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
     if s.task in TASKS:
-        return TASKS[s.task](path, device, s.train_puzzles)
+        task = TASKS[s.task](path, device, s.train_puzzles)
+        inputs, labels = task.splits["train"]["inputs"], task.splits["train"]["labels"]
+        if (s.hints or s.hints_end) and ((inputs != labels) & (inputs != task.blank)).any():
+            raise BadInput(f"--hints: {path} has answers that do not keep what the question gives")
+        return task
     if s.train_puzzles or s.hints or s.hints_end:
         raise BadInput("--train_puzzles, --hints: not for ARC, which trains on all of its tasks")
     from arc import Arc  # only here: the rest does without it

@@ -4,6 +4,7 @@
 notebook: `model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku")`, and then
 `evaluate.exact_accuracy(model, task.splits["test"], N_sup=16)`. train.py validates with this file.
 """
+import hashlib
 import os
 import sys
 import time
@@ -284,6 +285,12 @@ def open_run(path, device="cpu", **changes):
         return model, task, table, s
 
 
+def code_of(model):
+    """A short text that tells one version of hrm.py or trm.py from another."""
+    source = Path(__file__).with_name(f"{model}.py").read_bytes()
+    return hashlib.sha256(source).hexdigest()[:16]
+
+
 def load_checkpoint(path):
     """A run's folder or file, or a public code's -> a dict, loaded without executing anything:
     "settings", "average" (the weights), "embeddings" where there are some, and what train.py needs
@@ -292,6 +299,9 @@ def load_checkpoint(path):
     with blaming(path, "not a checkpoint of train.py, or damaged"):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if "settings" in checkpoint:
+            s = checkpoint["settings"]
+            if s.get("code", code_of(s["model"])) != code_of(s["model"]):
+                print(f"{path}: was trained with another {s['model']}.py than the one here")
             return checkpoint
         return from_public(checkpoint.get("state_dict", checkpoint), path)
 

@@ -290,7 +290,7 @@ def test_logits_and_carry_agree_with_the_plain_rewriting(kind, prefix, positions
     carry, embedding = model.initial_carry(3), torch.randn(3, 8)
     plain = [w[name].expand(3, prefix + 5, 8) for name in ("z_H_init", "z_L_init")]
     for _ in range(2):  # the second step starts from the first one's carry
-        carry, *heads = model(carry, inputs, embedding if prefix else None)
+        carry, *heads = model(carry, inputs.byte(), embedding if prefix else None)
         *plain, logits, halt_logits = plain_step(w, plain, inputs, embedding.double())
         assert close((*carry, *heads), (*plain, logits, halt_logits))
     assert model(model.initial_carry(3, torch.bfloat16), inputs)[1].dtype == torch.bfloat16
@@ -470,8 +470,9 @@ def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here,
     s = Namespace(**load("spied")["settings"])
     torch.manual_seed(1)
     average = weights_of(evaluate.build_model(s, data.load_task(s, "cpu"), "cpu"))
-    for weights, min_steps, _ in steps.noted:
-        average = [0.9 * kept + 0.1 * weight for kept, weight in zip(average, weights)]
+    for n, (weights, min_steps, _) in enumerate(steps.noted, 1):
+        keep = min(0.9, n / (n + 4))  # short at first
+        average = [keep * old + (1 - keep) * new for old, new in zip(average, weights)]
         assert min_steps.tolist() and set(min_steps.tolist()) <= {2, 3}  # of N_sup 3
     assert_close(shown.noted[-1][0], average)
     assert_close(weights_of(evaluate.open_run("spied")[0]), average)  # not the raw ones
@@ -642,6 +643,7 @@ def test_training_goes_on_without_a_compiler_and_says_so(here, monkeypatch):
 def test_train_evaluate_and_watch(here, model, task, own):
     out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small"
     assert f"\nsaved in {run}\n" in out and "\n3 test puzzles with" in out
+    assert f"steps             | {' cells' if task == 'arc' else 'blanks'}\n" in out
     assert len(ElementTree.parse(Path(run, "curve.svg")).findall("{*}polyline")) == 5
     steps = "1 2 3" if task == "arc" else "1 2 4 8 16"  # on ARC as many as were trained with
     assert re.search(f"after refinement steps {steps}\n", re.sub(" +", " ", out))
@@ -723,6 +725,14 @@ def test_arc_answers_the_tasks_that_it_was_trained_on(here):
     assert set(json.loads(Path("a.json").read_text())) == tests
     Path("few/arc/evaluation/half_turn.json").rename("few/arc/evaluation/other.json")
     assert "trained on other tasks" in call("evaluate prize", code=2)
+
+
+def test_a_run_of_another_model_file_says_so(here):
+    run = load("run")
+    run["settings"]["code"] = "another"
+    torch.save(run, "other.pt")
+    said = "was trained with another trm.py than the one here"
+    assert said in call("evaluate other.pt") and said not in call("evaluate run")
 
 
 def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):

@@ -136,8 +136,9 @@ def train(s, task, device, folder, saved=None):
         torch.manual_seed(s.seed + RANK + step)
         slots = fresh_slots(model, task.batch(size), dtype)
         net = DistributedDataParallel(model, broadcast_buffers=False)
-    log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, step, s.steps) if RANK == 0 else None
-    begun, losses, summed = time.time() - seconds, 0.0, 0
+    if RANK == 0:
+        log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, step, s.steps, task.blank)
+    begun, losses = time.time() - seconds, []
     with cli.noted_signals(wanted=WORLD == 1) as noted:
         while step < s.steps and not noted:
             for group in optimizer.param_groups:
@@ -149,10 +150,11 @@ def train(s, task, device, folder, saved=None):
             min_steps = exploration(size, N_sup, s.explore, device)
             slots, loss, right = train_step(net, optimizer, slots, N_sup, min_steps, embeddings,
                                             rate(step, s) * s.puzzle_lr)
+            keep = min(s.ema, (1 + step) / (5 + step))  # short at first: it forgets the start soon
             for kept, weight in zip(average.parameters(), model.parameters()):
-                kept.lerp_(weight.detach(), 1 - s.ema)
+                kept.lerp_(weight.detach(), 1 - keep)
             step += 1
-            losses, summed = losses + loss, summed + 1
+            losses.append(loss)
             if RANK > 0:
                 continue
             log.live(step, loss, right, s.batch_size)
@@ -161,9 +163,9 @@ def train(s, task, device, folder, saved=None):
                 table = embeddings.table if embeddings else None
                 exact, blanks = evaluate.validate(average, task, s.N_sup, table, dtype)
                 save(folder, s, step, seconds, parts, slots)
-                log.add(step, seconds, losses.item() / summed, exact, blanks)
+                log.add(step, seconds, torch.stack(losses).mean().item(), exact, blanks)
                 draw.save_curve(log.path)
-                losses, summed = 0.0, 0
+                losses = []
     if noted:
         save(folder, s, step, seconds, parts, slots)
         raise cli.Failure(f"stopped after step {step} and saved; to go on: python train.py "
@@ -214,6 +216,7 @@ def main(argv=None):
     if saved and s.puzzles != data.fingerprint(task):
         raise cli.BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
     s.puzzles, s.dtype = data.fingerprint(task), evaluate.pick_dtype(s.dtype, device)
+    s.code = evaluate.code_of(s.model)
     if RANK == 0:
         evaluate.describe(s, task, device)
         print(f"{count:,} training puzzles; the run's folder is {folder}", flush=True)

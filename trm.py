@@ -43,7 +43,8 @@ class TRM(nn.Module):
     def forward(self, carry, inputs, puzzle_embedding=None):
         """One refinement step. carry: (z_H, z_L), each (B, S, D), `initial_carry`'s or that of the
         step before. inputs: (B, seq_len) token ids. puzzle_embedding: (B, D), or None. Returns the
-        carry, detached; the answer's logits (B, seq_len, vocab_size); halting logits (B, 1)."""
+        carry, detached: each step learns from its own loss, and memory does not grow with N_sup;
+        the answer's logits (B, seq_len, vocab_size); halting logits (B, 1)."""
         z_H, z_L = carry
         x = self.embedding(inputs, puzzle_embedding).to(z_H.dtype)
         with torch.no_grad():
@@ -61,8 +62,8 @@ class TRM(nn.Module):
         return z_H, z_L
 
     def initial_carry(self, batch_size, dtype=torch.float32):
-        """(z_H, z_L), each (B, S, D), in the dtype that the nets are to compute in. The talk starts
-        them at zeros. Both public codes use one fixed random vector each, and so does this code."""
+        """(z_H, z_L), each (B, S, D), in the dtype to compute in. The talk starts them at zeros;
+        both public codes, and this one, use one fixed random vector each."""
         shape = batch_size, self.embedding.length, -1
         return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
 
@@ -90,7 +91,7 @@ class Embedding(nn.Module):
         self.positions = nn.Parameter(vectors) if learned else None
 
     def forward(self, inputs, puzzle_embedding=None):  # (B, seq_len) token ids; (B, D) or None
-        cells = F.embedding(inputs, self.tokens)  # (B, seq_len, D)
+        cells = F.embedding(inputs.long(), self.tokens)  # (B, seq_len, D)
         prefix = cells.new_zeros(len(cells), self.prefix_len, cells.shape[-1])
         if puzzle_embedding is not None:
             prefix[:, 0] = puzzle_embedding

@@ -5,6 +5,7 @@ What differs between tasks is data on the task object; this file knows no task b
   characters    str: for each token the character that a cell has in the terminal
   symbols       for each token the text that a cell has in the SVG picture, or ""
   fills         for each token the colour that a cell's square has in the SVG picture, or None
+  blank         the token of a cell to be filled in; None: the answer keeps nothing as given
   box           the side of the boxes that lines part in both kinds of picture; 0: no boxes
   separate      True: the answer is a grid of its own; the SVG picture shows it beside the puzzle
   tidy(tokens)  the tokens that are drawn, (S,)
@@ -70,8 +71,8 @@ def all_frames(task, inputs, answers, sure, labels=None):
             new = none  # there is no such grid before it
         wrong = task.wrong(inputs, answer, labels)
         title = f"step {i + 1}: {100 * sure[i]:.0f}% sure"
-        frames.append(Frame(i + 1, title, sure[i], shown, given, new,
-                            wrong=none if wrong is None else wrong))
+        frames.append(Frame(i + 1, title, sure[i], shown, none if task.blank is None else given,
+                            new, wrong=none if wrong is None else wrong))
     if another:
         frames[-1] = frames[-1]._replace(title=f"{frames[-1].title}, another solution")
     return frames

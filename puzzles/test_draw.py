@@ -14,7 +14,7 @@ from puzzles import draw
 
 def task(characters, symbols, **more):
     """What draw.py asks of a task: its characters, its symbols, and defaults for all the rest."""
-    defaults = {"fills": [None] * len(characters), "box": 0, "separate": False,
+    defaults = {"fills": [None] * len(characters), "box": 0, "separate": False, "blank": 1,
                 "tidy": lambda tokens: tokens,
                 "wrong": lambda _, answer, right=None: None if right is None else answer != right}
     return SimpleNamespace(characters=characters, symbols=symbols, **{**defaults, **more})
@@ -124,6 +124,8 @@ def test_colours_take_the_place_of_the_marks(monkeypatch):
     last = [line.split("   ")[-1] for line in pictures(draw.story(*MARKED))[1:]]
     assert re.findall("\033\\[([0-9;]+)m(.)\033\\[0m", "".join(last)) == [
         ("31", "B"), ("32", "C"), ("30;41", "A"), ("1", "B")]  # red, green, black on red, bold
+    replaced = draw.all_frames(task("?.ABC<", LETTERS.symbols, blank=None), *MARKED[2:])
+    assert [frame.given.any() for frame in replaced] == [True, False, False]  # nothing is kept
     missing = draw.story("", MAZES, MAZE, [MAZE], [0], SOLVED)
     assert re.findall("\033\\[31m(.)", missing) == ["_"] * 5  # a wrong blank is seen, too
 

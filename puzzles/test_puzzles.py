@@ -13,6 +13,7 @@ import torch
 import data
 import evaluate
 import train
+from cli import BadInput
 from arc import Arc, crop, distinct_views
 from data import Maze, Sudoku, fingerprint, give_hints, turn
 from puzzles import read
@@ -137,6 +138,15 @@ def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys
     assert "4 test puzzles" in capsys.readouterr().out
     assert evaluate.main([run, "--puzzle", lines[-1][:16], "--svg", str(picture)]) == 0
     assert "step 1: " in capsys.readouterr().out and picture.read_text().startswith("<svg")
+    # answers that replace the question, which hints would overwrite; tokens that count from 0
+    monkeypatch.setattr(names["Sudoku4"], "blank", None)
+    with pytest.raises(BadInput, match="--hints: .* do not keep what the question gives"):
+        train.main(["--task", "sudoku4", "--data", str(tmp_path), "--hints", "0.5"])
+    from_0 = {".": 1, "1": 0, "2": 1, "3": 2, "4": 3}
+    monkeypatch.setattr(names["Sudoku4"], "read_file",
+                        staticmethod(lambda path: read.read_csv(path, 16, from_0)))
+    with pytest.raises(BadInput, match="token 0 in an answer has no loss; count from 1"):
+        names["Sudoku4"](tmp_path)
 
 
 # ---- ARC -----------------------------------------------------------------------------------------
