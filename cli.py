@@ -3,10 +3,12 @@ a terminal overwrites, log.csv, whole files. No torch here.
 """
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
 import time
+import traceback
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +37,13 @@ def out_of_memory(error):
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # a CPU's, a GPU's
 
 
+def cause(error):
+    """The line of an error's message that says what is wrong: torch has others around it."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    named = [line for line in lines if re.search("rror: .", line)]
+    return [*named, *(line for line in lines if line[-1] != ":"), ""][0][:200]
+
+
 @contextmanager
 def blaming(what, complaint):
     """Inside, any error but too little memory is the fault of `what`, a file or flag: BadInput."""
@@ -47,8 +56,7 @@ def blaming(what, complaint):
     except Exception as error:  # a damaged file can make a library fail in any way
         if out_of_memory(error):
             raise
-        why = str(error).strip().split("\n")[-1].strip()[:200]
-        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {why})") from None
+        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {cause(error)})") from None
 
 
 def in_one_line(main, argv=None):
@@ -62,11 +70,15 @@ def in_one_line(main, argv=None):
         code, why = 2, error
     except Failure as error:
         code, why = error.code, error
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+    except Exception as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if out_of_memory(error):
+            code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
+                            "batch over several GPUs")
+        elif any("_dynamo" in file or "_inductor" in file for file in files):
+            code, why = 1, f"torch.compile failed ({cause(error)}); --no-compile does without it"
+        else:
             raise
-        code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
-                        "batch over several GPUs")
     print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
     return code
 
@@ -132,7 +144,7 @@ class Log:
               f"{100 * blanks:5.1f}%", flush=True)
         figures = [f"{figure:.4f}" for figure in (loss, *exact, blanks)]
         self.lines.append(",".join([str(step), f"{seconds:.1f}", *figures]))
-        write_atomically(self.path, "\n".join([*self.lines, ""]).encode())
+        write_or_say(self.path, "\n".join([*self.lines, ""]).encode())
 
 
 def write_atomically(path, content):
@@ -146,8 +158,39 @@ def write_atomically(path, content):
                 content(file)
             else:
                 file.write(content)
-        os.replace(beside, path)
+        for wait in (0.1, 0.2, 0.4, 0.8, 1.6, 0):
+            try:
+                os.replace(beside, path)
+                break
+            except PermissionError:  # on Windows, while another program reads it
+                if not wait:
+                    raise
+                time.sleep(wait)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         beside.unlink(missing_ok=True)
         raise Failure(f"{path} could not be written ({getattr(error, 'strerror', None) or error}); "
                       "what was saved there before is whole") from None
+
+
+def write_or_say(path, content):
+    """As write_atomically, of a file that is soon written anew: where it fails, a line says so."""
+    try:
+        write_atomically(path, content)
+    except Failure as why:
+        print(why)
+
+
+def claim(folder):
+    """Make a folder for a new run alone, which no other has begun in. Raises BadInput."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        open(Path(folder, "checkpoint.pt"), "x").close()
+    except FileExistsError:
+        raise BadInput(f"{folder}: holds a run; --resume goes on with it, "
+                       "--out makes another") from None
+
+
+def quoted(path):
+    """A path as it can be pasted into any shell."""
+    text = Path(path).as_posix()
+    return f'"{text}"' if " " in text else text

@@ -211,7 +211,7 @@ def pick_device(name):
     own. Raises BadInput."""
     found = torch.accelerator.is_available()
     name = name or (torch.accelerator.current_accelerator().type if found else "cpu")
-    with blaming(f"--device {name}", "torch finds no such device here"):
+    with blaming(f"--device {name}", "torch cannot use it here; --device cpu will do"):
         device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name)
         torch.zeros(1, device=device).cpu()  # fails for what is no real device, such as meta
         if device.type == "cuda":
@@ -236,7 +236,7 @@ def compile_if_asked(asked, model, device):
     try:  # something small: there may be no C++ compiler, or no triton for this GPU
         torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
     except Exception as error:  # of many kinds, also from the compiler itself
-        why = str(error).strip().split("\n")[0][:200]
+        why = cli.cause(error)
         print(f"torch.compile does not work here, and training goes on without ({why})")
         return
     print("compiling: the first step takes a minute or two", flush=True)
@@ -303,7 +303,11 @@ def load_checkpoint(path):
             if s.get("code", code_of(s["model"])) != code_of(s["model"]):
                 print(f"{path}: was trained with another {s['model']}.py than the one here")
             return checkpoint
-        return from_public(checkpoint.get("state_dict", checkpoint), path)
+        weights = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+        if "embedding.tokens" in weights:
+            raise BadInput(f"{path}: weights without settings; build a model of hrm.py or trm.py "
+                           "for them, and use its load_state_dict")
+        return from_public(weights, path)
 
 
 # Names of weights in the public codes (after "inner."), and what they are here.
@@ -347,6 +351,8 @@ def from_public(public, path):
     if "net.blocks.0.mix.down.weight" in weights:  # as wide as prefix and cells together
         width = len(weights["net.blocks.0.mix.down.weight"])
         s |= dict(mixer="mlp", prefix_len=width - cells)
+    print(f"{path}: taken for the authors' weights of {s['model'].upper()} on {task}, with 8 heads,"
+          f" T_H {s['T_H']}, T_L {s['T_L']}")
     checkpoint = {"settings": s, "average": weights}
     return checkpoint if table is None else {**checkpoint, "embeddings": {"table": table}}
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -549,6 +550,33 @@ def test_what_was_saved_stays_whole_where_saving_fails(here, monkeypatch):
     assert {file.name: file.read_bytes() for file in Path("run").iterdir()} == before
 
 
+def test_a_busy_file_is_tried_again_and_a_log_is_written_the_next_time(here, monkeypatch):
+    replace, busy = os.replace, {"log.csv": 6 + 1, "checkpoint.pt": 2}  # how often each is busy yet
+
+    def maybe_busy(source, target):
+        name = Path(target).name
+        busy[name] = busy.get(name, 0) - 1
+        if busy[name] >= 0:
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", maybe_busy)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    out = call(f"{TRAIN['sudoku']} --steps 2 --out busy")
+    assert out.count("log.csv could not be written (Permission denied)") == 1
+    assert load("busy")["step"] == 2 and len(Path("busy/log.csv").read_text().split()) == 3
+
+
+def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_step", lambda *_: signal.raise_signal(2) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # a crash in the first step
+            call(f"{TRAIN['sudoku']} --steps 1 --out claimed")
+    assert "claimed: holds a run" in call(f"{TRAIN['sudoku']} --steps 1 --out claimed", code=2)
+    call("train --resume claimed")
+    assert load("claimed")["step"] == 1
+
+
 def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here):
     err = call(f"{TRAIN['sudoku']} --steps 40 --lr 1e8 --warmup 10000000 --out bad", code=1)
     stopped = int(re.search(r"step (\d+): the weights are not finite", err)[1])
@@ -635,13 +663,37 @@ def test_training_goes_on_without_a_compiler_and_says_so(here, monkeypatch):
     assert "goes on without (No working C++ compiler found)\n" in out and "saved in" in out
 
 
+def test_a_compiler_that_fails_later_is_told_in_one_line(here, monkeypatch):
+    def compiler(graph, inputs):
+        raise AssertionError("of whatever class")
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **more:  # something small works
+                        compiled(function, backend=compiler) if more else function)
+    err = call(f"{TRAIN['sudoku']} --compile --steps 1 --out fails", code=1)
+    assert "torch.compile failed (" in err and "of whatever class" in err
+    assert "--no-compile does without it" in err
+
+
+@pytest.mark.parametrize("message, line", [
+    ("CUDA error: no kernel image is available\nCUDA kernel errors\nCompile with TORCH_USE",
+     "CUDA error: no kernel image is available"),
+    ("C++ compile error\n\nOutput:\na.cpp:2:10: fatal error: omp.h: No such file", None),
+    ("backend='inductor' raised:\nRuntimeError: no compiler", "RuntimeError: no compiler"),
+    ("Weights only load failed.\n\tWeightsUnpickler error: Unsupported\n\nCheck the documentation",
+     "WeightsUnpickler error: Unsupported"),
+    ("Error(s) in loading state_dict for TRM:\n\tsize mismatch", "size mismatch"), ("", "")])
+def test_the_line_of_an_error_that_names_its_cause_is_quoted(message, line):
+    assert cli.cause(ValueError(message)) == (line or message.split("\n")[-1])
+
+
 # ---- the command lines ---------------------------------------------------------------------------
 
 @pytest.mark.parametrize("model, task, own", [
     ("trm", "sudoku", next(iter(KNOWN))), ("hrm", "maze", "SG" + ".." * 31),
     ("trm", "arc", "half_turn")])
 def test_train_evaluate_and_watch(here, model, task, own):
-    out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small"
+    out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small-1"
     assert f"\nsaved in {run}\n" in out and "\n3 test puzzles with" in out
     assert f"steps             | {' cells' if task == 'arc' else 'blanks'}\n" in out
     assert len(ElementTree.parse(Path(run, "curve.svg")).findall("{*}polyline")) == 5
@@ -752,7 +804,8 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
     ("train --lr nan", "nan is not between"), ("train --step 5", "unrecognized"),
     ("train --task maze --scale medium", "--scale medium: there is no such recipe for"),
     ("train --task arc --hints 0.5", "--train_puzzles, --hints: not for ARC"),
-    ("train --device meta", "torch finds no such device"), ("train --out run", "run: holds a run"),
+    ("train --device meta", "torch cannot use it here; --device cpu"),
+    ("train --out run", "run: holds a run"),
     ("train --data no", "No such file"), ("train --resume nowhere", "No such file"),
     ("train --resume run --lr 1", "--lr: a run goes on as it was, but for steps, data"),
     ("train --resume run --steps 5 --data few/sudoku/test.csv", "not what the run was trained on"),
@@ -822,6 +875,9 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
     assert close((*carry, *heads), plain)
     assert "exact accuracy" in call("evaluate public.pt --data few/sudoku --N_sup 1")
+    assert "taken for the authors' weights of" in call("evaluate public.pt --data few/sudoku")
+    torch.save({"model": net.state_dict(), "epoch": 1}, "own.pt")
+    assert "weights without settings; build a model" in call("evaluate own.pt", code=2)
     theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(12, 16)  # ARC's tokens
     torch.save(theirs, "public.pt")
     assert "nor a public code's weights for Sudokus" in call("evaluate public.pt", code=2)

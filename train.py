@@ -138,6 +138,7 @@ def train(s, task, device, folder, saved=None):
         net = DistributedDataParallel(model, broadcast_buffers=False)
     if RANK == 0:
         log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, step, s.steps, task.blank)
+        save(folder, s, step, seconds, parts, slots)
     begun, losses = time.time() - seconds, []
     with cli.noted_signals(wanted=WORLD == 1) as noted:
         while step < s.steps and not noted:
@@ -164,12 +165,13 @@ def train(s, task, device, folder, saved=None):
                 exact, blanks = evaluate.validate(average, task, s.N_sup, table, dtype)
                 save(folder, s, step, seconds, parts, slots)
                 log.add(step, seconds, torch.stack(losses).mean().item(), exact, blanks)
-                draw.save_curve(log.path)
+                curve = draw.learning_curve("\n".join(log.lines))
+                cli.write_or_say(folder / "curve.svg", curve.encode())
                 losses = []
     if noted:
         save(folder, s, step, seconds, parts, slots)
         raise cli.Failure(f"stopped after step {step} and saved; to go on: python train.py "
-                          f"--resume {folder}", code=128 + noted[0])
+                          f"--resume {cli.quoted(folder)}", code=128 + noted[0])
 
 
 def random_modules(device):
@@ -203,12 +205,11 @@ def go_on(saved, folder, parts, slots):
 def main(argv=None):
     s, given = recipes.parse(argv, [*data.TASKS, "arc"])
     device, saved = evaluate.pick_device(s.device), None
-    folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}")
+    seed = f"-{s.seed}" if s.seed else ""
+    folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}{seed}")
     if s.resume:
         saved = evaluate.load_checkpoint(folder)
         vars(s).update(saved["settings"] | given)  # what may be given: recipes.MAY_CHANGE
-    elif (folder / "checkpoint.pt").exists():
-        raise cli.BadInput(f"{folder}: holds a run; --resume goes on with it, --out makes another")
     task = data.load_task(s, device)
     count = len(task.splits["train"]["inputs"])
     if not count:
@@ -220,7 +221,8 @@ def main(argv=None):
     if RANK == 0:
         evaluate.describe(s, task, device)
         print(f"{count:,} training puzzles; the run's folder is {folder}", flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not saved:
+            cli.claim(folder)
     train(s, task, device, folder, saved)
     if WORLD > 1:  # not in train: while its DistributedDataParallel is there, this can hang
         dist.destroy_process_group()

@@ -18,12 +18,9 @@ import os
 import shutil
 import sys
 from html import escape
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-from cli import write_atomically
 
 # The colours of all SVG pictures, and what takes their place where the reader prefers dark pages.
 INK, PAPER, LINE, NEW, WRONG = "#222222", "#ffffff", "#bbbbbb", "#0a7d33", "#d32f2f"
@@ -284,12 +281,6 @@ def svg_text(x, y, text, anchor="start"):
     """Words at (x, y); anchor: which part of them stands there, "start", "middle" or "end"."""
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="14" text-anchor="{anchor}" fill="{INK}">'
             f'{escape(text)}</text>')
-
-
-def save_curve(path):
-    """Draw the learning curve of a run's log.csv, as curve.svg beside it. Raises cli.Failure."""
-    picture = learning_curve(Path(path).read_text())
-    write_atomically(Path(path).with_name("curve.svg"), picture.encode())
 
 
 def learning_curve(log):
