@@ -47,7 +47,10 @@ def claims_picture(rows):
             parts.append(f'<circle cx="{left + wide * share / 100:.1f}" cy="{y + 17}" r="4" '
                          f'fill="{INK}"/>')
         parts.append(svg_text(left + wide + 12, y + 22, f"{mean:.0f}%"))
-    return svg_page("Six claims, measured", left + wide + 60, 30 + high * len(CLAIMS), parts)
+    under = 40 + high * len(CLAIMS)
+    parts.append(svg_text(left + wide + 50, under,
+                          "exact accuracy on 1,000 test puzzles, after N_sup steps", "end"))
+    return svg_page("Six claims, measured", left + wide + 60, under, parts)
 
 
 def movement(model, puzzles, N_sup):
@@ -66,27 +69,29 @@ def movement(model, puzzles, N_sup):
 
 
 def heat_picture(model, puzzle):
-    """Where a net works on a Sudoku: a small board for each refinement step from the sixth on, its
-    cells the greener the further z_H moves there, red where the answer is then wrong."""
-    moved, wrong = (part[:, 0] for part in movement(model, puzzle, 12))  # (12, 81)
-    parts = [svg_text(0, 8, "How far z_H moves in each cell; red: the answer is wrong")]
-    cell = 9  # pixels
-    for step in range(5, 12):
-        left = (step - 5) * 11 * cell
+    """Where a net works on a Sudoku: a small board for each refinement step from the second to the
+    fifth, its cells the greener the further z_H moves, red where the answer was wrong before."""
+    moved, wrong = (part[:, 0] for part in movement(model, puzzle, 5))  # (5, 81)
+    parts = [svg_text(0, 8, "Green: how far z_H moves in the step; red: wrong before it")]
+    cell = 14  # pixels
+    for step in range(1, 5):
+        left = (step - 1) * 11 * cell
         parts.append(svg_text(left, 34, f"step {step + 1}"))
         for i in range(81):
             x, y = left + cell * (i % 9), 42 + cell * (i // 9)
-            stroke = f'stroke="{WRONG}" stroke-width="2"' if wrong[step, i] else f'stroke="{LINE}"'
+            stroke = f'stroke="{LINE}"'
+            if wrong[step - 1, i]:
+                stroke = f'stroke="{WRONG}" stroke-width="2"'
             parts.append(f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" {stroke} '
-                         f'fill="{NEW}" fill-opacity="{min(1, moved[step, i].item()):.2f}"/>')
-    return svg_page("Where the net works", 76 * cell, 46 + 9 * cell, parts)
+                         f'fill="{NEW}" fill-opacity="{min(1, 2 * moved[step, i].item()):.2f}"/>')
+    return svg_page("Where the net works", 43 * cell, 46 + 9 * cell, parts)
 
 
 def main():
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku-medium")
-    puzzle = {name: part[161:162] for name, part in task.splits["test"].items()}  # README's
+    model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku")
+    puzzle = {name: part[231:232] for name, part in task.splits["test"].items()}
     pictures = {"claims": claims_picture(rows), "heat": heat_picture(model, puzzle)}
     for name, picture in pictures.items():
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())
