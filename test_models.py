@@ -567,6 +567,11 @@ def test_a_busy_file_is_tried_again_and_a_log_is_written_the_next_time(here, mon
     assert load("busy")["step"] == 2 and len(Path("busy/log.csv").read_text().split()) == 3
 
 
+def test_a_path_is_printed_so_that_any_shell_takes_it():
+    assert cli.quoted(Path("runs", "a")) == "runs/a"
+    assert cli.quoted(Path("my runs", "a")) == '"my runs/a"'
+
+
 def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(train, "train_step", lambda *_: signal.raise_signal(2) or 1 / 0)
