@@ -71,11 +71,12 @@ def in_one_line(main, argv=None):
     except Failure as error:
         code, why = error.code, error
     except Exception as error:
-        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [type(error).__module__, *(frame.filename for frame in frames)]
         if out_of_memory(error):
             code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
                             "batch over several GPUs")
-        elif any("_dynamo" in file or "_inductor" in file for file in files):
+        elif any(re.search("_inductor|_dynamo(?!.eval_frame)", place) for place in places):
             code, why = 1, f"torch.compile failed ({cause(error)}); --no-compile does without it"
         else:
             raise
@@ -116,12 +117,11 @@ class Log:
         """step: where the run goes on, which has no use for later rows; steps: where it ends.
         blank: the token of a blank, or None: then all cells count in the place of the blanks."""
         self.path, self.first, self.steps = path, step + 1, steps
-        names = [f"exact_{n}" for n in shown_steps]
-        self.lines = [",".join(["step", "seconds", "loss", *names, "blanks"])]
+        cells, names = "cells" if blank is None else "blanks", [f"exact_{n}" for n in shown_steps]
+        self.lines = [",".join(["step", "seconds", "loss", *names, cells])]
         if step and path.exists():
             self.lines += [line for line in path.read_text().splitlines()[1:]
                            if int(line.split(",")[0]) <= step]
-        cells = "cells" if blank is None else "blanks"
         print(f"                        | exact after refinement steps             | {cells:>6s}\n"
               f"  step    time     loss | {''.join(f'{n:8d}' for n in shown_steps)} |  right")
 

@@ -107,7 +107,7 @@ def parse(argv, tasks):
     add("--dtype", choices=["float32", "bfloat16"], help="number type (bfloat16 on a new GPU)")
     add("--compile", action=BooleanOptionalAction, help="use torch.compile (on a GPU that can)")
     add("--device", help="cpu, cuda, mps, ... (what is there)")
-    add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE-SEED)")
+    add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE, or -SEED)")
     add("--resume", metavar="RUN", help="go on with the run in this folder")
     given = vars(parser.parse_known_args(argv)[0])  # first without defaults: a recipe has them
     fixed = sorted(set(given) - {"resume", *MAY_CHANGE})

@@ -544,6 +544,7 @@ def test_what_was_saved_stays_whole_where_saving_fails(here, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     before = {file.name: file.read_bytes() for file in Path("run").iterdir()}
     err = call("train --resume run --steps 5", code=1)
     assert "checkpoint.pt could not be written (Permission denied); what was saved there" in err
@@ -567,9 +568,11 @@ def test_a_busy_file_is_tried_again_and_a_log_is_written_the_next_time(here, mon
     assert load("busy")["step"] == 2 and len(Path("busy/log.csv").read_text().split()) == 3
 
 
-def test_a_path_is_printed_so_that_any_shell_takes_it():
-    assert cli.quoted(Path("runs", "a")) == "runs/a"
-    assert cli.quoted(Path("my runs", "a")) == '"my runs/a"'
+def test_the_line_to_go_on_can_be_pasted_where_the_folder_has_a_space(here, monkeypatch, capsys):
+    Spy(monkeypatch, train, "train_step", lambda *_: signal.raise_signal(2))
+    flags = [*TRAIN["sudoku"].split()[1:], "--steps", "9", "--out", "my runs/a"]
+    assert cli.in_one_line(train.main, flags) == 130
+    assert capsys.readouterr().err.endswith(' python train.py --resume "my runs/a"\n')
 
 
 def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeypatch):
@@ -678,6 +681,8 @@ def test_a_compiler_that_fails_later_is_told_in_one_line(here, monkeypatch):
     err = call(f"{TRAIN['sudoku']} --compile --steps 1 --out fails", code=1)
     assert "torch.compile failed (" in err and "of whatever class" in err
     assert "--no-compile does without it" in err
+    with pytest.raises(TypeError):  # other errors also pass through a file of the compiler's
+        cli.in_one_line(lambda argv: torch.optim.SGD([torch.zeros(1)]).add_param_group(5))
 
 
 @pytest.mark.parametrize("message, line", [
@@ -879,8 +884,9 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
     plain = [w[name].expand(2, net.embedding.length, 16) for name in ("z_H_init", "z_L_init")]
     plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
     assert close((*carry, *heads), plain)
-    assert "exact accuracy" in call("evaluate public.pt --data few/sudoku --N_sup 1")
-    assert "taken for the authors' weights of" in call("evaluate public.pt --data few/sudoku")
+    out = call("evaluate public.pt --data few/sudoku --N_sup 1")
+    assert f"weights of {kind[:3].upper()} on sudoku, with 8 heads" in out
+    assert "exact accuracy" in out
     torch.save({"model": net.state_dict(), "epoch": 1}, "own.pt")
     assert "weights without settings; build a model" in call("evaluate own.pt", code=2)
     theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(12, 16)  # ARC's tokens
