@@ -118,8 +118,8 @@ def read_splits(place, read_file, train_puzzles=None):
         splits["test"] = questions[-count:], answers[-count:]
         notes.append(f"of its {len(questions):,} puzzles the last {count:,} are the test")
     if "train" not in splits:
-        splits["train"] = splits["valid"] = questions[:0], questions[:0]
-        notes.append("a test alone, which is all that evaluate.py needs")
+        splits = {"train": (questions[:0],) * 2, "valid": (questions[:0],) * 2, **splits}
+        notes.append("no training puzzles, which evaluate.py does without")
     questions, answers = splits["train"]
     order = np.random.RandomState(0).permutation(len(questions))
     if "valid" not in splits:

@@ -16,7 +16,8 @@ import train
 from cli import BadInput
 from arc import Arc, crop, distinct_views
 from data import Maze, Sudoku, fingerprint, give_hints, turn
-from puzzles import read
+from puzzles import levels, read
+from puzzles.make import sudoku as make_sudoku
 from puzzles.make.sudoku import fingerprint as unchanged_by_symmetries
 
 HERE = Path(__file__).parent
@@ -115,7 +116,42 @@ def test_the_summary_counts_the_answers_that_differ_from_the_files_and_break_no_
             (solutions, solutions, ""), (solutions, blank, ""),
             (solutions, others, "2 more answers differ from the file's and break no rule\n"),
             (0 * solutions, others, "no solution is known of 4: 2 answers break no rule\n")):
-        assert SUDOKU.summary({"inputs": blank, "labels": labels, "answers": answers}) == text
+        summary = SUDOKU.summary({"inputs": blank, "labels": labels, "answers": answers})
+        assert summary.endswith(text) and summary.count("answers") == text.count("answers")
+
+
+@pytest.mark.parametrize("name, rounds, guessed", [
+    ("small", {0}, 0), ("paper", {1, 2}, 11), ("extreme", {2}, 0), ("beyond", {-1}, 0)])
+def test_levels_are_those_of_trial_and_error_cell_by_cell(name, rounds, guessed):
+    questions, answers = read.read_sudoku(HERE / "sudoku" / name / "test.csv")
+    found = [levels.trial_and_error(question) for question in questions[:12]]
+    assert {count for count, _ in found} == rounds
+    assert sum(one_guess for _, one_guess in found) == guessed
+    for (count, one_guess), question, answer in zip(found[:3], questions.tolist(), answers.tolist()):
+        _, plain_count, guesses = make_sudoku.trial_and_error(question, answer)
+        assert (count, one_guess) == (plain_count, guesses > 0)
+
+
+@pytest.mark.parametrize("given", [
+    {0: 5, 1: 5},  # the 5 twice in a row
+    {36: 1, 37: 2, 38: 3, 4: 4, 13: 5, 22: 6, 48: 7, 50: 8, 32: 9},  # no digit is left for cell 40
+    {28: 1, 37: 2, 56: 1, 65: 2, 12: 1, 13: 2, 24: 1, 25: 2}])  # 1 and 2 both need cell 0
+def test_a_grid_that_contradicts_itself_has_no_candidates(given):
+    cells = np.full((81, 2), 511, np.uint16)  # two grids, and the second is empty
+    for cell, digit in given.items():
+        cells[cell, 0] = 1 << digit - 1
+    assert (levels.fill_singles(cells) == [0, 511]).all()
+
+
+def test_the_summary_tells_the_levels_apart():
+    questions, answers = (torch.from_numpy(np.concatenate(parts)) + 1 for parts in zip(*(
+        [part[:4] for part in read.read_sudoku(HERE / "sudoku" / name / "test.csv")]
+        for name in ("small", "extreme", "beyond"))))
+    wrong = answers.clone()
+    wrong[[0, 4, 5, 8], 80] += 1
+    found = {"inputs": questions, "labels": answers, "answers": wrong}
+    assert SUDOKU.summary(found) == ("by trial and error: singles 75.0% of 4; two rounds and more "
+                                     "50.0% of 4; beyond 75.0% of 4\n")
 
 
 # ---- a task of one's own, as README.md has it ----------------------------------------------------

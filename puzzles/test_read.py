@@ -72,7 +72,7 @@ def test_puzzles_without_answers_can_only_be_the_test(tmp_path):
     write(tmp_path, {"list.txt": unknown, "test.csv": f"question\n{unknown}",
                      "train.csv": csv_file(SUDOKUS)})
     for place, sizes, expected in (
-            ("list.txt", [0, 0, 30], "a test alone, which is all that evaluate.py needs"),
+            ("list.txt", [0, 0, 30], "no training puzzles, which evaluate.py does without"),
             (".", [180, 20, 30], "20 of the training puzzles serve for validation")):
         splits, note = read.read_splits(tmp_path / place, read.read_sudoku)
         assert splits["test"][0].tolist() == numbers_of(SUDOKUS[:30], 1)

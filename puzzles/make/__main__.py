@@ -12,7 +12,7 @@ from puzzles.make import maze, rules, sudoku
 
 PUZZLES = Path(__file__).parent.parent  # the folder in which the sets lie
 SIZES = {"train": 1000, "valid": 200, "test": 1000}
-EXTREME_SIZES = {"test": 500}
+EXTREME_SIZES = {"valid": 200, "test": 500}
 SMALL_MAZE_SIZES = {"train": 4000, "valid": 200, "test": 1000}
 
 

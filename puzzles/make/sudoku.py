@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from puzzles import read
+from puzzles import levels, read
 from puzzles.make import SPLITS
 
 try:  # with numba the hard Sudokus take minutes, without it hours; they are the same
@@ -173,10 +173,7 @@ def small_sudoku(split, i):
 ENOUGH_EFFORT = 100  # when its `effort`, twice the guesses that are expected, is as high as this,
 MOST_STEPS = 500  # or after so many steps;
 LOWEST_RATING = 10  # but not while its rating is lower than this.
-# The climb to an extreme puzzle stops
-EXTREME_EFFORT = 400  # when its effort is as high as this. Another climb begins
-EXTREME_STEPS = 1000  # after so many steps,
-EXTREME_RATINGS = 200, 1000  # or where the rating is not from the first to the second of these.
+PATIENCE = 400  # An extreme climb begins anew after so many steps that did not gain.
 OPEN = table([ANY_DIGIT] * 81)
 
 
@@ -258,14 +255,17 @@ def rate(question):
     return (len(guesses) + 5) // 10
 
 
-def climb(random, answer, question, best):
+def climb(random, answer, question, best, measure=None):
     """One step towards a harder puzzle: take one or two clues out, repair the puzzle, and keep what
-    comes of it unless it is easier. best: the question's effort. Returns the new two."""
+    comes of it unless it is easier. best: how hard the question is, by measure(grid, answer) or by
+    its effort. Returns the new two."""
     clues = random.permutation([cell for cell in range(81) if question[cell]]).tolist()
     out = clues[: random.randint(1, 3)]
     trial = table([0 if cell in out else digit for cell, digit in enumerate(question)])
-    guesses = repair(trial, table(answer), table(random.permutation(81).tolist()))
-    return ([int(digit) for digit in trial], guesses) if guesses >= best else (question, best)
+    hard = repair(trial, table(answer), table(random.permutation(81).tolist()))
+    if measure:
+        hard = measure(trial, table(answer))
+    return ([int(digit) for digit in trial], hard) if hard >= best else (question, best)
 
 
 def hard_sudoku(split, i):
@@ -284,17 +284,59 @@ def hard_sudoku(split, i):
     return question, answer, rating
 
 
+@njit
+def trial_and_error(grid, answer):
+    """How far trial and error must go (puzzles/levels.py): the candidates that are tried in all
+    rounds together; the rounds, or -1 where they do not solve it; how many right guesses would."""
+    candidates = OPEN.copy()
+    enter(grid, candidates)
+    tried = rounds = guesses = 0
+    while narrowest(candidates) >= 0:
+        left = candidates.copy()
+        for cell in range(81):
+            for digit in range(1, 10):
+                bit = 1 << digit
+                if candidates[cell] & bit and candidates[cell] != bit:
+                    tried += 1
+                    branch = candidates.copy()
+                    if not place(branch, cell, bit) or not hidden_singles(branch):
+                        left[cell] ^= bit
+                    elif rounds == 0 and narrowest(branch) < 0:
+                        guesses += 1
+        rounds += 1
+        struck_out = False
+        for cell in range(81):
+            bits = left[cell] & candidates[cell]
+            if bits != candidates[cell]:
+                struck_out = True
+                candidates[cell] = bits
+                if COUNT[bits] == 1:
+                    place(candidates, cell, bits)
+        if not struck_out:
+            return tried, -1, guesses
+        hidden_singles(candidates)
+    return tried, rounds, guesses
+
+
+def depth(grid, answer):
+    """What the climb to an extreme puzzle raises."""
+    tried, _, guesses = trial_and_error(grid, answer)
+    return tried - 4 * guesses
+
+
 def extreme_sudoku(split, i):
-    """Question, answer and rating of a minimal puzzle that takes hundreds of guesses. About every
-    fourth climb gets there."""
+    """Question, answer and rating of a minimal puzzle that takes two rounds of trial and error, or
+    more, and that no single right guess solves. About every second climb gets there."""
     random = np.random.RandomState([4, SPLITS.index(split), i])
     while True:
         (answer,) = solutions(propagate([0] * 81), random, limit=1)
-        question, best, tried = [0] * 81, -1, 0
-        while best < EXTREME_EFFORT and tried < EXTREME_STEPS:
-            question, best = climb(random, answer, question, best)
-            tried += 1
-        if best >= EXTREME_EFFORT:
-            rating = rate(question)
-            if EXTREME_RATINGS[0] <= rating <= EXTREME_RATINGS[1]:
-                return question, answer, rating
+        question, best, waited = [0] * 81, -999, 0
+        while waited < PATIENCE:
+            before = best
+            question, best = climb(random, answer, question, best, depth)
+            waited = waited + 1 if best == before else 0
+            _, rounds, guesses = trial_and_error(table(question), table(answer))
+            if rounds >= 2 and guesses == 0:  # or nearly so: hidden_singles misses something where
+                rounds, one_guess = levels.trial_and_error(question)  # two digits need one cell
+                if rounds >= 2 and not one_guess:
+                    return question, answer, rate(question)
