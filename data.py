@@ -203,7 +203,7 @@ class Sudoku(CsvTask):
         return read.parse_sudoku(text) + 1
 
     def summary(self, found):
-        """As CsvTask.summary. And of the first 1,000 puzzles: which share of each level is solved."""
+        """As CsvTask.summary. And of the first 1,000: which share of each level is solved."""
         known = (found["labels"] != 0).any(1)
         questions, labels, answers = (found[name][known][:1000].numpy()
                                       for name in ("inputs", "labels", "answers"))

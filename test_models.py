@@ -160,6 +160,9 @@ def test_initialisation():
             assert abs(tensor.std() / std - 1) < (0.1 if name.endswith("_init") else 0.01)
         assert set(w) - set(dict(model.named_parameters())) == {"z_H_init", "z_L_init"}
         assert not w["z_H_init"].equal(w["z_L_init"])
+        for z, first in zip(model.initial_carry(2), (w["z_H_init"], w["z_L_init"])):
+            z[0, 0] += 1  # one may add noise to a first carry, and the next is as before
+            assert z[0, 0].equal(first + 1) and z[0, 1].equal(first) and z[1, 0].equal(first)
 
 
 def test_the_shared_blocks_are_the_same_and_each_model_file_stands_alone():

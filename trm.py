@@ -64,8 +64,8 @@ class TRM(nn.Module):
     def initial_carry(self, batch_size, dtype=torch.float32):
         """(z_H, z_L), each (B, S, D), in the dtype to compute in. The talk starts them at zeros;
         both public codes, and this one, use one fixed random vector each."""
-        shape = batch_size, self.embedding.length, -1
-        return self.z_H_init.to(dtype).expand(shape), self.z_L_init.to(dtype).expand(shape)
+        copies = batch_size, self.embedding.length, 1
+        return self.z_H_init.to(dtype).repeat(copies), self.z_L_init.to(dtype).repeat(copies)
 
     def halts(self, halt_logits):
         """Which puzzles stop here, (B,) bool: those whose answer the model believes to be right."""
