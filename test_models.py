@@ -722,7 +722,7 @@ def test_train_evaluate_and_watch(here, model, task, own):
 
 
 @pytest.mark.parametrize("run, puzzles, solved", [
-    ("trm-sudoku", 25, 92), ("hrm-sudoku", 25, 100), ("trm-maze", 25, 88), ("hrm-maze", 25, 96),
+    ("trm-sudoku", 25, 100), ("hrm-sudoku", 25, 84), ("trm-maze", 25, 88), ("hrm-maze", 25, 96),
     ("trm-sudoku-medium", 50, 22)])
 def test_the_trained_weights_solve_what_they_solved(run, puzzles, solved):
     out = call(f"evaluate {TRAINED / run} --test_puzzles {puzzles}")
@@ -751,8 +751,8 @@ def test_t_h_and_n_sup_are_one_loop_at_test_time_and_t_l_is_another():
 def test_watch_shows_another_puzzle_each_time_unless_there_is_a_seed_and_the_surest_view():
     watched = f"evaluate {TRAINED / 'trm-sudoku'} --watch"
     assert len({call(f"{watched} --N_sup 1") for _ in range(4)}) > 1
-    assert "\nnot solved; " in call(f"{watched} --seed 11")
-    assert "\nsolved; " in call(f"{watched} --seed 11 --views 4")
+    assert "\nnot solved; " in call(f"{watched} --seed 51")
+    assert "\nsolved; " in call(f"{watched} --seed 51 --views 4")
 
 
 def answers_in(file):
@@ -840,10 +840,12 @@ def test_too_little_memory_is_told_in_one_line(capsys):
     assert "out of memory; a lower --batch_size" in capsys.readouterr().err
 
 
-def test_the_recipes_at_home_are_one_for_both_models_and_the_papers_are_the_papers():
+def test_both_models_have_one_recipe_but_for_weight_decay_and_the_papers_are_the_papers():
     for scale, task in (("small", "sudoku"), ("small", "maze"), ("small", "arc"),
                         ("medium", "sudoku")):
         hrm, trm = (recipes.recipe(model, task, scale) for model in ("hrm", "trm"))
+        if (scale, task) == ("small", "sudoku"):
+            assert (hrm.pop("weight_decay"), trm.pop("weight_decay")) == (0.1, 0.2)
         assert hrm | {"model": "trm"} == trm
     both = dict(hidden_size=512, num_heads=8, N_sup=16, batch_size=768, lr=1e-4, warmup=2000,
                 decay=0, explore=0.1, positions="rotary", shallow=0)
