@@ -203,7 +203,8 @@ class Sudoku(CsvTask):
         return read.parse_sudoku(text) + 1
 
     def summary(self, found):
-        """As CsvTask.summary. And of the first 1,000: which share of each level is solved."""
+        """As CsvTask.summary. Before it: of the first 1,000 puzzles, which share of each level of
+        puzzles/levels.py is solved."""
         known = (found["labels"] != 0).any(1)
         questions, labels, answers = (found[name][known][:1000].numpy()
                                       for name in ("inputs", "labels", "answers"))
@@ -213,7 +214,7 @@ class Sudoku(CsvTask):
             solved.setdefault(levels.LEVELS[min(rounds, 2)], []).append(right)
         shares = [f"{level} {100 * np.mean(solved[level]):.1f}% of {len(solved[level]):,}"
                   for level in levels.LEVELS if level in solved]
-        text = f"by trial and error: {'; '.join(shares)}\n" if shares else ""
+        text = f"solved, by level of trial and error: {'; '.join(shares)}\n" if shares else ""
         return text + super().summary(found)
 
     def symmetries(self, size, device):

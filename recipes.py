@@ -1,6 +1,5 @@
-"""The settings of a training, a line each, the recipes made of them, and train.py's flags. Small
-is minutes on a laptop, medium an hour; paper is the papers' setting. [H] is HRM's paper, arXiv
-2506.21734, [J] is TRM's, arXiv 2510.04871."""
+"""The settings of a training, a line each, the recipes made of them, and train.py's flags. [H] is
+HRM's paper, arXiv 2506.21734, [J] is TRM's, arXiv 2510.04871."""
 from argparse import SUPPRESS, ArgumentTypeError, BooleanOptionalAction
 
 from cli import BadInput, Parser

@@ -91,7 +91,7 @@ def main():
     with open(HERE / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     model, task, *_ = evaluate.open_run("puzzles/trained/trm-sudoku")
-    puzzle = {name: part[6:7] for name, part in task.splits["test"].items()}
+    puzzle = {name: part[6:7] for name, part in task.splits["test"].items()}  # 5 steps
     pictures = {"claims": claims_picture(rows), "heat": heat_picture(model, puzzle)}
     for name, picture in pictures.items():
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())

@@ -12,7 +12,7 @@ import numpy as np
 
 from puzzles import read
 
-LEVELS = "singles", "one round", "two rounds and more", "beyond"  # LEVELS[min(rounds, 2)]
+LEVELS = "singles", "one round", "two rounds and more", "beyond"  # of a puzzle: at [min(rounds, 2)]
 OF_CELL = np.nonzero((read.UNITS == np.arange(81)[:, None, None]).any(2))[1].reshape(81, 3)
 
 

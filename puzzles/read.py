@@ -118,7 +118,7 @@ def read_splits(place, read_file, train_puzzles=None):
         splits["test"] = questions[-count:], answers[-count:]
         notes.append(f"of its {len(questions):,} puzzles the last {count:,} are the test")
     if "train" not in splits:
-        splits = {"train": (questions[:0],) * 2, "valid": (questions[:0],) * 2, **splits}
+        splits = dict.fromkeys(("train", "valid"), (questions[:0], questions[:0])) | splits
         notes.append("no training puzzles, which evaluate.py does without")
     questions, answers = splits["train"]
     order = np.random.RandomState(0).permutation(len(questions))

@@ -150,8 +150,9 @@ def test_the_summary_tells_the_levels_apart():
     wrong = answers.clone()
     wrong[[0, 4, 5, 8], 80] += 1
     found = {"inputs": questions, "labels": answers, "answers": wrong}
-    assert SUDOKU.summary(found) == ("by trial and error: singles 75.0% of 4; two rounds and more "
-                                     "50.0% of 4; beyond 75.0% of 4\n")
+    assert SUDOKU.summary(found) == (
+        "solved, by level of trial and error: singles 75.0% of 4; "
+        "two rounds and more 50.0% of 4; beyond 75.0% of 4\n")
 
 
 # ---- a task of one's own, as README.md has it ----------------------------------------------------

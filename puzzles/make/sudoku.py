@@ -319,7 +319,7 @@ def trial_and_error(grid, answer):
 
 
 def depth(grid, answer):
-    """What the climb to an extreme puzzle raises."""
+    """How deep trial and error must go: what the climb to an extreme puzzle raises."""
     tried, _, guesses = trial_and_error(grid, answer)
     return tried - 4 * guesses
 
@@ -336,7 +336,9 @@ def extreme_sudoku(split, i):
             question, best = climb(random, answer, question, best, depth)
             waited = waited + 1 if best == before else 0
             _, rounds, guesses = trial_and_error(table(question), table(answer))
-            if rounds >= 2 and guesses == 0:  # or nearly so: hidden_singles misses something where
-                rounds, one_guess = levels.trial_and_error(question)  # two digits need one cell
+            if rounds >= 2 and guesses == 0:
+                # It is counted once more: where a cell has two digits left that both have no other
+                # place, hidden_singles sees no contradiction.
+                rounds, one_guess = levels.trial_and_error(question)
                 if rounds >= 2 and not one_guess:
                     return question, answer, rate(question)
