@@ -1,0 +1,122 @@
+"""Four exercises: write the pieces that make the two papers. Then
+
+    pytest experiments/exercises.py
+
+says which of them compute what this project's own code does, and what differs. Put your code in
+place of the `raise` lines. The solutions are in trm.py, hrm.py and train.py: look afterwards.
+[H] is HRM's paper, arXiv 2506.21734, [J] is TRM's, arXiv 2510.04871.
+"""
+import pytest
+import torch
+
+import train
+from hrm import HRM
+from trm import TRM
+
+
+def latent_recursion(net, z_H, z_L, x, T_L):
+    """TRM thinks T_L times, and then answers ([J] section 4.1).
+
+    net(state, injection) -> the new state. To think, the net renews the thoughts z_L, and what is
+    injected is the answer and the puzzle x. To answer, it renews the answer z_H, and what is
+    injected is the thoughts alone. All are (B, S, D). Returns z_H, z_L.
+    """
+    raise NotImplementedError
+
+
+def hrm_step(L_net, H_net, z_H, z_L, x, T_H, T_L):
+    """One refinement step of HRM ([H] section 2; talk: two frequencies).
+
+    L_net(z_L, z_H + x) thinks, T_H * T_L times in all. After every T_L of these H_net(z_H, z_L)
+    answers once. All are (B, S, D). Returns z_H, z_L, whose gradient goes through the last call of
+    each net, and through no call before: the 1-step gradient.
+    """
+    raise NotImplementedError
+
+
+def refill(slots, fresh):
+    """Where a puzzle has halted, a fresh one takes its slot ([H] section 2, "deep supervision").
+
+    slots and fresh are dicts of tensors with the same names; the first axis is the slot, (B, ...).
+    slots["halted"], (B,) bool, says whose puzzle has halted. Returns a new dict, in which such a
+    slot is fresh's in every tensor, and the others go on.
+    """
+    raise NotImplementedError
+
+
+def stablemax_loss(logits, labels):
+    """Cross-entropy, with stablemax in place of softmax (both papers): where softmax has exp(x) it
+    has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S), where 0 is a
+    cell without a loss. Returns (B,): the mean over a puzzle's cells with a label, 0 without any.
+    """
+    raise NotImplementedError
+
+
+# ---- the checks ----------------------------------------------------------------------------------
+
+def of_yours(function, *arguments):
+    try:
+        found = function(*arguments)
+    except NotImplementedError:
+        pytest.skip(f"{function.__name__} is not written yet")
+    assert found is not None, f"{function.__name__} returns nothing"
+    return found
+
+
+def agree(yours, ours, what):
+    difference = (yours - ours).abs().max().item()
+    assert difference < 1e-4, f"{what}: differs from ours by up to {difference:.4f}"
+
+
+def small(kind, T_H, T_L):
+    torch.manual_seed(0)
+    model = kind(6, 16, hidden_size=16, num_heads=2, T_H=T_H, T_L=T_L, mixer="mlp")
+    carry = [part + torch.randn_like(part) for part in model.initial_carry(3)]
+    return model, carry, torch.randint(6, (3, 16))
+
+
+def gradients(model, logits):
+    logits.square().sum().backward()
+    found = [torch.zeros(()) if part.grad is None else part.grad for part in model.parameters()]
+    model.zero_grad()
+    return found
+
+
+def test_latent_recursion():
+    model, (z_H, z_L), inputs = small(TRM, 1, 3)
+    x = model.embedding(inputs)
+    yours = of_yours(latent_recursion, model.net, z_H, z_L, x, 3)
+    for name, one, other in zip(("z_H", "z_L"), yours, model.latent_recursion(z_H, z_L, x)):
+        agree(one, other, name)
+
+
+@pytest.mark.parametrize("T_H, T_L", [(1, 1), (2, 3), (3, 2)])
+def test_hrm_step(T_H, T_L):
+    model, (z_H, z_L), inputs = small(HRM, T_H, T_L)
+    x = model.embedding(inputs)
+    yours = of_yours(hrm_step, model.L_net, model.H_net, z_H, z_L, x, T_H, T_L)
+    ours, logits, _ = model((z_H, z_L), inputs)
+    for name, one, other in zip(("z_H", "z_L"), yours, ours):
+        agree(one, other, f"{name} with T_H {T_H}, T_L {T_L}")
+    yours = gradients(model, model.output_head(yours[0]))
+    for one, other in zip(yours, gradients(model, logits)):
+        agree(one, other, f"the gradient with T_H {T_H}, T_L {T_L}")
+
+
+def test_refill():
+    torch.manual_seed(0)
+    fresh = {"inputs": torch.randint(9, (6, 4)), "z_H": torch.randn(6, 4, 2),
+             "halted": torch.ones(6, dtype=torch.bool)}
+    slots = {"inputs": torch.randint(9, (6, 4)), "z_H": torch.randn(6, 4, 2),
+             "halted": torch.tensor([True, False, False, True, False, True])}
+    ours, yours = train.refill(slots, fresh), of_yours(refill, slots, fresh)
+    for name in fresh:
+        agree(yours[name].float(), ours[name].float(), name)
+
+
+def test_stablemax_loss():
+    torch.manual_seed(0)
+    logits = 10 * torch.randn(4, 5, 7)
+    labels = torch.randint(1, 7, (4, 5))
+    labels[0, 2:], labels[3] = 0, 0
+    agree(of_yours(stablemax_loss, logits, labels), train.answer_loss(logits, labels), "the loss")

@@ -1,0 +1,72 @@
+"""The exercises: their checks accept this project's own code, and refuse what is nearly right."""
+import pytest
+import torch
+
+import train
+from experiments import exercises
+
+
+def check_all(monkeypatch, **written):
+    for name, function in written.items():
+        monkeypatch.setattr(exercises, name, function)
+    exercises.test_latent_recursion()
+    for T_H, T_L in (1, 1), (2, 3), (3, 2):
+        exercises.test_hrm_step(T_H, T_L)
+    exercises.test_refill()
+    exercises.test_stablemax_loss()
+
+
+def latent_recursion(net, z_H, z_L, x, T_L):
+    for _ in range(T_L):
+        z_L = net(z_L, z_H + x)
+    return net(z_H, z_L), z_L
+
+
+def hrm_step(L_net, H_net, z_H, z_L, x, T_H, T_L):
+    with torch.no_grad():
+        for i in range(1, T_H * T_L):
+            z_L = L_net(z_L, z_H + x)
+            if i % T_L == 0:
+                z_H = H_net(z_H, z_L)
+    z_L = L_net(z_L, z_H + x)
+    return H_net(z_H, z_L), z_L
+
+
+RIGHT = dict(latent_recursion=latent_recursion, hrm_step=hrm_step, refill=train.refill,
+             stablemax_loss=train.answer_loss)
+
+
+def with_x(net, z_H, z_L, x, T_L):
+    z_H, z_L = latent_recursion(net, z_H, z_L, x, T_L)
+    return net(z_H, z_L + x), z_L
+
+
+def whole_gradient(L_net, H_net, z_H, z_L, x, T_H, T_L):
+    for _ in range(T_H):
+        for _ in range(T_L):
+            z_L = L_net(z_L, z_H + x)
+        z_H = H_net(z_H, z_L)
+    return z_H, z_L
+
+
+def softmax_loss(logits, labels):
+    cells = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=0,
+                                              reduction="none")
+    return cells.sum(1) / (labels > 0).sum(1).clamp(min=1)
+
+
+def test_right_answers_pass(monkeypatch):
+    check_all(monkeypatch, **RIGHT)
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(latent_recursion=with_x), dict(hrm_step=whole_gradient), dict(stablemax_loss=softmax_loss),
+    dict(refill=lambda slots, fresh: train.refill({**slots, "halted": ~slots["halted"]}, fresh))])
+def test_wrong_answers_fail(monkeypatch, wrong):
+    with pytest.raises(AssertionError, match="differs from ours"):
+        check_all(monkeypatch, **RIGHT | wrong)
+
+
+def test_what_is_not_written_is_skipped():
+    with pytest.raises(pytest.skip.Exception, match="refill is not written yet"):
+        exercises.test_refill()
