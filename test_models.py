@@ -767,7 +767,7 @@ def answers_in(file):
 def test_answers_are_written_also_where_no_solution_is_known(here):
     Path("unknown.csv").write_text("n,puzzle\n" + "".join(f"1,{text}\n" for text in KNOWN))
     trm = TRAINED / "trm-sudoku"
-    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4")
+    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4 --N_sup 8")
     assert "unknown.csv: the test has no answers; no training puzzles, which" in out
     questions, answers, sure = answers_in("a.csv")
     right = [answer == KNOWN[question] for question, answer in zip(questions, answers)]

@@ -1,21 +1,23 @@
 """Tests of the patches, the pictures, the costs, and of what README.md here and above show."""
 import csv
+import json
 import re
 import runpy
 import shutil
 import subprocess
-import textwrap
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+import cli
 import evaluate
 import recipes
 import train
 import trm
-from experiments import bench, plot
+from experiments import bench, plot, run
 
 HERE = Path(__file__).parent
 PATCHES = sorted(path.stem for path in HERE.glob("*.patch"))
@@ -57,6 +59,7 @@ def test_a_patch_says_what_it_asks_and_a_command_that_can_be_run(name):
 # wants to halt. still: the states that the third training step leaves as they are.
 FACTS = [("two-nets", "nnnhnnnhHNNN", 1, ""),
          ("one-state", "nnnnnnnnNNNN", 1, "z_L"),
+         ("x-in-every-call", "nnnnnnnnNNNN", 1, ""),
          ("all-recursions", "nnnnnnnnNNNNNNNN", 1, ""),
          ("two-refinement-steps", "nnnnnnnnnnnnnnnnNNNNNNNNNNNNNNNN", 2, ""),
          ("one-step-gradient", "nnnnnnnnNN", 1, ""),
@@ -102,6 +105,14 @@ def test_with_unit_heads_a_head_sees_the_row_the_column_or_the_box(tmp_path, mod
         assert (slope[0] != 0).any(1).equal(unit == unit[40])
 
 
+def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_path):
+    model = small(patched(tmp_path, "x-in-every-call")["trm"]["TRM"])
+    z_H, z_L = model.initial_carry(2)
+    x = model.embedding(PUZZLES["inputs"])
+    after_H, after_L = model.latent_recursion(z_H, z_L, x)
+    assert torch.equal(after_H, model.net(z_H, after_L + x))
+
+
 def test_two_refinement_steps_have_the_mean_of_both_answers_losses(tmp_path):
     code = patched(tmp_path, "two-refinement-steps")
     model = small(code["trm"]["TRM"])
@@ -120,15 +131,6 @@ def test_the_loop_that_readme_shows_trains():
                     puzzles=PUZZLES["inputs"], solutions=PUZZLES["labels"],
                     optimizer=torch.optim.SGD(model.parameters(), 0.1)))
     assert not torch.equal(model.output_head.weight, small(trm.TRM).output_head.weight)
-
-
-def test_the_experiments_without_training_run_as_they_are_shown(monkeypatch, capsys):
-    monkeypatch.chdir(HERE.parent)
-    frame, *lines = PYTHON.findall((HERE / "README.md").read_text("utf-8"))
-    for part in ("", *lines, "model.z_H_init.zero_(); model.z_L_init.zero_()\n"):
-        code = frame.replace("# the lines of the experiment\n", textwrap.dedent(part))
-        exec(code.replace("[:200]", "[:2]"), {})
-    assert capsys.readouterr().out.count("[") == 4  # a list for each
 
 
 def test_movement_is_how_far_a_state_goes_in_each_cell_and_where_the_answer_is_wrong():
@@ -161,3 +163,31 @@ def test_bench_prints_a_row_for_each_variant(monkeypatch, capsys):
     bench.main("--device cpu --hidden_size 8 --num_heads 2 --batch_size 2 --T_L 1".split())
     rows = re.findall(r"^(hrm|trm) +(\w+) +(\d) .* 1000\.0 +2\.0 ", capsys.readouterr().out, re.M)
     assert rows == [(model, mixer, str(layers)) for model, mixer, layers in bench.VARIANTS]
+
+
+def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, monkeypatch, capsys):
+    seen, make = [], subprocess.run
+
+    def noted(command, cwd=None, **more):
+        if "train.py" in command:
+            seen.append((Path(cwd, "trm.py").read_text(), more["env"]["OMP_NUM_THREADS"]))
+        return make(command, cwd=cwd, **more)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results.csv")
+    header = (HERE / "results.csv").read_text().splitlines()[0]
+    run.RESULTS.write_text(header + "\nplain,python,,3,1,float32,,,,,,,,\n")
+    tiny = "--steps 1 --hidden_size 8 --num_heads 2 --train_puzzles 8 --test_puzzles 4"
+    monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "", ""), "two": ("trm", tiny, "two-nets")})
+    assert run.main(["--seeds", "3"]) == run.main(["--seeds", "3"]) == 0
+    assert re.findall("(.*) trainings to make", capsys.readouterr().out) == ["1", "0"]
+    ((code, threads),) = seen
+    assert "H_net" in code and threads == "1"
+    _, row = csv.DictReader(run.RESULTS.read_text().splitlines())
+    assert row["command"] == f"python train.py --model trm --task sudoku {tiny} --seed 3"
+    assert (row["claim"], row["patch"], row["seed"]) == ("two", "two-nets", "3")
+    assert {row[f"exact_{n}"] for n in (1, 2, 4, 8, 16)} == {"0.0"} and row["exact_32"] == ""
+    assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
+    monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "")})
+    with pytest.raises(cli.Failure, match="none, seed 3: train.py: .*--lr"):
+        run.main(["--seeds", "3"])

@@ -1,0 +1,78 @@
+"""The trainings behind README's claims: `python -m experiments.run [--only CLAIM] [--seeds 0 1]`.
+
+Each is README's command with a flag or a patch. All have one thread and the same seeds, and two run
+at a time. Their figures go into results.csv. What stands there already is not made again: so one may
+stop with Ctrl-C and go on. All of it takes a night on two cores.
+"""
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cli
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).with_name("results.csv")
+ARMS = {  # what results.csv calls it: the model, the flags, the patch
+    "reference": ("trm", "", ""),
+    "HRM": ("hrm", "", ""),
+    "one step": ("trm", "--N_sup 1", ""),
+    "no carry": ("trm", "", "no-carry"),
+    "one-step gradient": ("trm", "", "one-step-gradient"),
+    "all recursions": ("trm", "", "all-recursions"),
+    "two nets": ("trm", "", "two-nets"),
+    "one state": ("trm", "", "one-state"),
+    "x in every call": ("trm", "", "x-in-every-call"),
+    "sixteen steps": ("trm", "--N_sup 16", ""),
+    "one step, as deep": ("trm", "--N_sup 1 --T_H 8", ""),
+    "one step, as deep, all recursions": ("trm", "--N_sup 1 --T_H 8", "all-recursions"),
+}
+
+
+def row_of(claim, seed):
+    """Train an arm with a seed, in a copy of the project -> its row in results.csv, a list.
+    Raises Failure."""
+    model, flags, patch = ARMS[claim]
+    command = f"train.py --model {model} --task sudoku {flags} --seed {seed}".split()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder, "copy")
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__"))
+        if patch:  # git init, since inside another repository it may apply nothing
+            for step in (["init", "--quiet"], ["apply", f"experiments/{patch}.patch"]):
+                subprocess.run(["git", *step], cwd=folder, check=True)
+        done = subprocess.run([sys.executable, *command], cwd=folder, text=True,
+                              capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise cli.Failure(f"{claim}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+    exact = re.findall("([0-9.]+)%", re.search("exact accuracy .*", done.stdout)[0])
+    halting = re.search(r"learned halting +([0-9.]+)%( +after [0-9.]+ steps)", done.stdout)
+    print(f"{claim}, seed {seed}: {', '.join(exact)}", flush=True)
+    return [claim, f"python {' '.join(command)}", patch, seed, 1, "float32", *exact, "", "",
+            " ".join("".join(halting.groups()).split())]
+
+
+def main(argv=None):
+    parser = cli.Parser(prog="python -m experiments.run", description=__doc__.split(":")[0])
+    parser.add_argument("--only", choices=ARMS, metavar="CLAIM", help=f"one of: {', '.join(ARMS)}")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(0 to 4)")
+    args = parser.parse_args(argv)
+    with open(RESULTS, newline="", encoding="utf-8") as file:
+        made = {(row["claim"], row["seed"]) for row in csv.DictReader(file)}
+    wanted = [(claim, seed) for seed in args.seeds for claim in ARMS
+              if args.only in (None, claim) and (claim, str(seed)) not in made]
+    print(f"{len(wanted)} trainings to make", flush=True)
+    with ThreadPoolExecutor(2) as two:
+        for made in [two.submit(row_of, *arm) for arm in wanted]:
+            row = made.result()
+            with open(RESULTS, "a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerow(row)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.in_one_line(main))
