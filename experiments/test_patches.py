@@ -133,6 +133,29 @@ def test_the_loop_that_readme_shows_trains():
     assert not torch.equal(model.output_head.weight, small(trm.TRM).output_head.weight)
 
 
+def test_the_tour_prints_what_it_shows(monkeypatch, capsys):
+    monkeypatch.chdir(HERE)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the tour adds to it
+    cells, names, pictures = json.loads(Path("tour.ipynb").read_text("utf-8"))["cells"], {}, []
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            continue
+        code = "".join(cell["source"])
+        exec(code.replace("batches, updates = 300", "batches, updates = 5"), names)
+        shown = "".join("".join(output.get("text", "")) for output in cell["outputs"])
+        texts = [shown, capsys.readouterr().out]
+        if "updates = 300" in code:
+            assert texts[0].count("batches: [") == texts[1].count("batches: [") == 5
+            continue
+        words = [re.sub(r"\d+", "", text).split() for text in texts]
+        assert words[0] == words[1]
+        for one, other in zip(*(re.findall(r"\d+", text) for text in texts), strict=True):
+            assert abs(int(one) - int(other)) <= 4  # another processor rounds otherwise
+        pictures += [output["data"]["image/svg+xml"] for output in cell["outputs"]
+                     if "data" in output]
+    assert ["".join(lines) for lines in pictures] == [(HERE / "heat.svg").read_text()]
+
+
 def test_movement_is_how_far_a_state_goes_in_each_cell_and_where_the_answer_is_wrong():
     model = small(trm.TRM, prefix_len=2)
     after = model.initial_carry(2)
