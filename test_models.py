@@ -815,7 +815,7 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
 @pytest.mark.parametrize("command, complaint", [
     ("train --task chess", "invalid choice: 'chess'"), ("train --steps 0", "0 is not between"),
     ("train --lr nan", "nan is not between"), ("train --step 5", "unrecognized"),
-    ("train --task maze --scale medium", "--scale medium: there is no such recipe for"),
+    ("train --task maze --scale large", "--scale large: there is no such recipe for"),
     ("train --task arc --hints 0.5", "--train_puzzles, --hints: not for ARC"),
     ("train --device meta", "torch cannot use it here; --device cpu"),
     ("train --out run", "run: holds a run"),
@@ -842,7 +842,7 @@ def test_too_little_memory_is_told_in_one_line(capsys):
 
 def test_both_models_have_one_recipe_but_for_weight_decay_and_the_papers_are_the_papers():
     for scale, task in (("small", "sudoku"), ("small", "maze"), ("small", "arc"),
-                        ("medium", "sudoku")):
+                        ("medium", "sudoku"), ("large", "sudoku")):
         hrm, trm = (recipes.recipe(model, task, scale) for model in ("hrm", "trm"))
         if (scale, task) == ("small", "sudoku"):
             assert (hrm.pop("weight_decay"), trm.pop("weight_decay")) == (0.1, 0.2)
