@@ -52,8 +52,6 @@ def stablemax_loss(logits, labels):
     raise NotImplementedError
 
 
-# ---- the checks ----------------------------------------------------------------------------------
-
 def of_yours(function, *arguments):
     try:
         found = function(*arguments)
