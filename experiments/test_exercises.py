@@ -9,7 +9,8 @@ from experiments import exercises
 def check_all(monkeypatch, **written):
     for name, function in written.items():
         monkeypatch.setattr(exercises, name, function)
-    exercises.test_latent_recursion()
+    for T_L in 1, 3:
+        exercises.test_latent_recursion(T_L)
     for T_H, T_L in (1, 1), (2, 3), (3, 2):
         exercises.test_hrm_step(T_H, T_L)
     exercises.test_refill()
@@ -49,6 +50,25 @@ def whole_gradient(L_net, H_net, z_H, z_L, x, T_H, T_L):
     return z_H, z_L
 
 
+def without_gradient(net, z_H, z_L, x, T_L):
+    with torch.no_grad():
+        return latent_recursion(net, z_H, z_L, x, T_L)
+
+
+def obvious_loss(logits, labels):  # its gradient is not a number where a logit is 1
+    numbers = torch.where(logits >= 0, logits + 1, 1 / (1 - logits))
+    chances = numbers / numbers.sum(-1, keepdim=True)
+    cells = -chances.gather(-1, labels[..., None])[..., 0].log() * (labels > 0)
+    return cells.sum(1) / (labels > 0).sum(1).clamp(min=1)
+
+
+def in_place(slots, fresh):
+    for name, new in fresh.items():
+        if name != "halted":
+            slots[name][slots["halted"]] = new[slots["halted"]]
+    return {**slots, "halted": slots["halted"] & fresh["halted"]}
+
+
 def softmax_loss(logits, labels):
     cells = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=0,
                                               reduction="none")
@@ -61,12 +81,18 @@ def test_right_answers_pass(monkeypatch):
 
 @pytest.mark.parametrize("wrong", [
     dict(latent_recursion=with_x), dict(hrm_step=whole_gradient), dict(stablemax_loss=softmax_loss),
+    dict(stablemax_loss=obvious_loss), dict(refill=in_place),
+    dict(latent_recursion=without_gradient),
     dict(refill=lambda slots, fresh: train.refill({**slots, "halted": ~slots["halted"]}, fresh))])
 def test_wrong_answers_fail(monkeypatch, wrong):
     with pytest.raises(AssertionError, match="differs from ours"):
         check_all(monkeypatch, **RIGHT | wrong)
 
 
-def test_what_is_not_written_is_skipped():
+def test_what_is_not_written_is_skipped(monkeypatch):
+    def refill(slots, fresh):
+        raise NotImplementedError
+
+    monkeypatch.setattr(exercises, "refill", refill)
     with pytest.raises(pytest.skip.Exception, match="refill is not written yet"):
         exercises.test_refill()
