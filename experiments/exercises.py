@@ -48,7 +48,7 @@ def refill(slots, fresh):
 def stablemax_loss(logits, labels):
     """Cross-entropy, with stablemax in place of softmax (both papers): where softmax has exp(x) it
     has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S); 0 is no loss.
-    Returns (B,), the mean over a puzzle's cells with a label, 0 without any; the gradient is finite.
+    Returns (B,), the mean over a puzzle's cells with a label, or 0; its gradient is always finite.
     """
     raise NotImplementedError
 
