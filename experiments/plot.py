@@ -10,47 +10,54 @@ import evaluate
 from puzzles.draw import INK, LINE, NEW, WRONG, svg_page, svg_text
 
 HERE = Path(__file__).parent
-# The six claims of README: what results.csv calls the runs, and what the picture calls them.
+# The arms of README's six claims: what results.csv calls them, and what the picture calls them.
 CLAIMS = [
-    ("reference", "the reference: four refinement steps"),
-    ("one step", "1. one refinement step"),
+    ("one step", "1. one refinement step in training"),
     ("two nets", "3. two nets in place of one"),
-    ("one-step gradient", "4. gradient through the last call of each net"),
-    ("all recursions", "4. gradient through all recursions of a step"),
+    ("one-step gradient", "4. gradient: the last call of each net"),
+    ("all recursions", "4. gradient: all recursions of a step"),
     ("no carry", "5. no carry from step to step"),
-    ("one state", "6. one state in place of two"),
+    ("x in every call", "6. x in every call"),
+    ("one state", "6. x in every call, and one state"),
 ]
 
 
-def runs_of(rows, claim):
-    """The exact accuracy of each run of a claim, in percent, after the last step trained with."""
-    column = "exact_1" if claim == "one step" else "exact_4"
-    return [float(row[column]) for row in rows if row["claim"] == claim]
+def exact_by_seed(rows, claim):
+    """{seed: the exact accuracy after four refinement steps, in percent}."""
+    return {row["seed"]: float(row["exact_4"]) for row in rows if row["claim"] == claim}
+
+
+def differences(rows, claim):
+    """What each seed gains (or loses) against the reference of the same seed, in points."""
+    reference, arm = exact_by_seed(rows, "reference"), exact_by_seed(rows, claim)
+    return [arm[seed] - reference[seed] for seed in sorted(arm) if seed in reference]
 
 
 def claims_picture(rows):
-    """A bar for the mean of each claim's runs, and a dot for each run. rows: those of results.csv,
-    dicts. Returns the text of an SVG picture."""
-    left, high, wide = 330, 34, 300  # pixels: room for the words, a row's height, 100 percent
-    parts = []
-    for percent in (0, 50, 100):
-        x = left + wide * percent / 100
-        parts.append(f'<path d="M{x} 20v{high * len(CLAIMS)}" stroke="{LINE}"/>')
-        parts.append(svg_text(x, 14, f"{percent}%", "middle"))
+    """For each arm a bar for its mean difference to the reference, and a dot for each seed's. rows:
+    those of results.csv, dicts. Returns the text of an SVG picture."""
+    points = {claim: differences(rows, claim) for claim, _ in CLAIMS}
+    lowest = min(0, *(min(each) for each in points.values()))
+    highest = max(5, *(max(each) for each in points.values()))
+    left, high, wide = 300, 34, 320  # pixels: room for the words, a row's height, for the bars
+
+    def x_of(points):
+        return left + wide * (points - lowest) / (highest - lowest)
+
+    parts = [svg_text(x_of(0), 14, "the reference", "middle"),
+             f'<path d="M{x_of(0):.1f} 20v{high * len(CLAIMS)}" stroke="{LINE}"/>']
     for i, (claim, words) in enumerate(CLAIMS):
-        exact = runs_of(rows, claim)
-        mean, y = sum(exact) / len(exact), 20 + high * i
-        parts.append(svg_text(left - 10, y + 22, words, "end"))
-        parts.append(f'<rect x="{left}" y="{y + 7}" width="{wide * mean / 100:.1f}" height="20" '
-                     f'fill="{NEW}" fill-opacity="0.45"/>')
-        for share in exact:
-            parts.append(f'<circle cx="{left + wide * share / 100:.1f}" cy="{y + 17}" r="4" '
-                         f'fill="{INK}"/>')
-        parts.append(svg_text(left + wide + 12, y + 22, f"{mean:.0f}%"))
+        mean, y = sum(points[claim]) / len(points[claim]), 20 + high * i
+        start, end = sorted((x_of(0), x_of(mean)))
+        parts.append(svg_text(left - 20, y + 22, words, "end"))
+        parts.append(f'<rect x="{start:.1f}" y="{y + 7}" width="{end - start:.1f}" height="20" '
+                     f'fill="{NEW if mean > 0 else WRONG}" fill-opacity="0.45"/>')
+        for each in points[claim]:
+            parts.append(f'<circle cx="{x_of(each):.1f}" cy="{y + 17}" r="4" fill="{INK}"/>')
+        parts.append(svg_text(left + wide + 16, y + 22, f"{mean:+.1f}"))
     under = 40 + high * len(CLAIMS)
-    parts.append(svg_text(left + wide + 50, under,
-                          "exact accuracy on 1,000 test puzzles, after N_sup steps", "end"))
-    return svg_page("Six claims, measured", left + wide + 60, under, parts)
+    parts.append(svg_text(left - 20, under, "percentage points, after four refinement steps"))
+    return svg_page("Six claims, measured", left + wide + 60, under + 4, parts)
 
 
 def movement(model, puzzles, N_sup):
