@@ -26,7 +26,7 @@ for (const run of data.runs) {
   for (const { question } of data.puzzles.slice(0, 20)) {
     const tokens = Array.from(question, (c) => c === "." ? 1 : Number(c) + 1);
     let carry, steps = [];
-    for (let step = 0; step < 4; step++) {
+    for (let step = 0; step < 2; step++) {
       const seen = one_step(model, { cells, digits }, tokens, carry, run);
       steps.push([seen.answer, seen.sure, seen.stop]);
       carry = seen.carry;
@@ -57,7 +57,7 @@ def test_the_page_thinks_as_evaluate_does(tmp_path):
         model, task, *_ = evaluate.open_run(path)
         shown = torch.cat([task.typed(puzzle["question"])["inputs"]
                            for puzzle in page.some_puzzles()[:20]])
-        steps = list(evaluate.refine(model, {"inputs": shown}, 4))
+        steps = list(evaluate.refine(model, {"inputs": shown}, 2))
         for i in range(20):
             for (answer, sure, stop), found in zip(puzzles.pop(0), steps):
                 logits, halt_logits = (part[i : i + 1] for part in found)
