@@ -736,7 +736,7 @@ def exact_row(out):
 
 
 def test_t_h_and_n_sup_are_one_loop_at_test_time_and_t_l_is_another():
-    run = f"evaluate {TRAINED / 'trm-sudoku'} --test_puzzles 20"
+    run = f"evaluate {TRAINED / 'trm-sudoku'} --test_puzzles 8"
     whole, halves = (exact_row(call(f"{run} {flags}"))
                      for flags in ("--N_sup 4", "--N_sup 8 --T_H 1"))
     assert whole[-3:] == halves[-3:] and whole[-1] > 50  # its T_H is 2
@@ -767,7 +767,7 @@ def answers_in(file):
 def test_answers_are_written_also_where_no_solution_is_known(here):
     Path("unknown.csv").write_text("n,puzzle\n" + "".join(f"1,{text}\n" for text in KNOWN))
     trm = TRAINED / "trm-sudoku"
-    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4 --N_sup 8")
+    out = call(f"evaluate {trm} --data unknown.csv --answers a.csv --views 4 --N_sup 6")
     assert "unknown.csv: the test has no answers; no training puzzles, which" in out
     questions, answers, sure = answers_in("a.csv")
     right = [answer == KNOWN[question] for question, answer in zip(questions, answers)]
