@@ -17,7 +17,7 @@ import evaluate
 SETS = {"small": "easy: without trial and error",
         "paper": "hard: mostly one round of trial and error",
         "extreme": "extreme: two or three rounds of trial and error",
-        "beyond": "beyond: trial and error does not do"}
+        "beyond": "beyond: one level of trial and error is not enough"}
 
 
 def packed(path):
@@ -60,8 +60,8 @@ def main(argv=None):
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run on Sudokus, with the MLP")
     parser.add_argument("--out", metavar="FILE", required=True, help="the page, a new file")
     args = parser.parse_args(argv)
-    if os.path.lexists(args.out):
-        raise cli.BadInput(f"{args.out}: exists already")
+    if os.path.lexists(args.out) or not os.path.isdir(os.path.dirname(args.out) or "."):
+        raise cli.BadInput(f"{args.out}: exists already, or its folder does not")
     cli.write_atomically(args.out, page(args.runs).encode())
     print(f"{args.out}: a browser opens it")
     return 0

@@ -36,23 +36,23 @@ def differences(rows, claim):
 def claims_picture(rows):
     """For each arm a bar for its mean difference to the reference, and a dot for each seed's. rows:
     those of results.csv, dicts. Returns the text of an SVG picture."""
-    points = {claim: differences(rows, claim) for claim, _ in CLAIMS}
-    lowest = min(0, *(min(each) for each in points.values()))
-    highest = max(5, *(max(each) for each in points.values()))
+    gains = {claim: differences(rows, claim) for claim, _ in CLAIMS}
+    lowest = min(0, *(min(each) for each in gains.values()))
+    highest = max(0, *(max(each) for each in gains.values()))
     left, high, wide = 300, 34, 320  # pixels: room for the words, a row's height, for the bars
 
-    def x_of(points):
-        return left + wide * (points - lowest) / (highest - lowest)
+    def x_of(gain):
+        return left + wide * (gain - lowest) / (highest - lowest)
 
     parts = [svg_text(x_of(0), 14, "the reference", "middle"),
              f'<path d="M{x_of(0):.1f} 20v{high * len(CLAIMS)}" stroke="{LINE}"/>']
     for i, (claim, words) in enumerate(CLAIMS):
-        mean, y = sum(points[claim]) / len(points[claim]), 20 + high * i
+        mean, y = sum(gains[claim]) / len(gains[claim]), 20 + high * i
         start, end = sorted((x_of(0), x_of(mean)))
         parts.append(svg_text(left - 20, y + 22, words, "end"))
         parts.append(f'<rect x="{start:.1f}" y="{y + 7}" width="{end - start:.1f}" height="20" '
                      f'fill="{NEW if mean > 0 else WRONG}" fill-opacity="0.45"/>')
-        for each in points[claim]:
+        for each in gains[claim]:
             parts.append(f'<circle cx="{x_of(each):.1f}" cy="{y + 17}" r="4" fill="{INK}"/>')
         parts.append(svg_text(left + wide + 16, y + 22, f"{mean:+.1f}"))
     under = 40 + high * len(CLAIMS)

@@ -34,6 +34,13 @@ for (const run of data.runs) {
     console.log(JSON.stringify(steps));
   }
 }
+const trm = load(data.runs[0]), view = { cells: cells.toReversed(), digits: digits.toReversed() };
+const question = Array.from(data.puzzles[2].question, (c) => c === "." ? 1 : Number(c) + 1);
+let seen;
+for (let step = 0; step < 5; step++) {
+  seen = one_step(trm, view, question, seen && seen.carry, data.runs[0]);
+}
+console.log(seen.answer.map((token) => token - 1).join(""));
 """
 
 
@@ -51,7 +58,9 @@ def test_the_page_thinks_as_evaluate_does(tmp_path):
     (tmp_path / "all.js").write_text("".join(parts))
     said = subprocess.run([NODE, tmp_path / "all.js"], check=True, capture_output=True,
                           text=True).stdout
-    puzzles = [json.loads(line) for line in said.splitlines()]
+    *puzzles, turned = said.splitlines()
+    assert turned == page.some_puzzles()[2]["solution"]  # seen through a view, and turned back
+    puzzles = [json.loads(line) for line in puzzles]
     assert len(puzzles) == 40
     for path in paths:
         model, task, *_ = evaluate.open_run(path)
@@ -146,8 +155,9 @@ def test_what_the_page_cannot_compute_is_refused(tmp_path):
         page.packed(TRAINED / "trm-maze")
     there = tmp_path / "there.html"
     there.write_text("mine")
-    with pytest.raises(BadInput, match="there.html: exists already"):
-        page.main([str(TRAINED / "trm-sudoku"), "--out", str(there)])
+    for out in there, tmp_path / "no" / "page.html":
+        with pytest.raises(BadInput, match=f"{out.name}: exists already, or its folder does not"):
+            page.main([str(TRAINED / "trm-sudoku"), "--out", str(out)])
     assert there.read_text() == "mine"
 
 

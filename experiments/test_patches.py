@@ -6,12 +6,14 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+import cli
 import evaluate
 import recipes
 import train
@@ -193,6 +195,9 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     seen, make = [], subprocess.run
 
     def noted(command, cwd=None, **more):
+        if "nothing" in command:  # as its --lr: as if train.py had refused it, a moment later
+            seen.append(time.sleep(0.1))
+            return subprocess.CompletedProcess(command, 2, "", "train.py: no number")
         if "train.py" in command:
             seen.append((Path(cwd, "trm.py").read_text(), more["env"]["OMP_NUM_THREADS"]))
         return make(command, cwd=cwd, **more)
@@ -212,3 +217,8 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     assert (row["claim"], row["patch"], row["seed"]) == ("two", "two-nets", "3")
     assert {row[f"exact_{n}"] for n in (1, 2, 4, 8, 16)} == {"0.0"} and row["exact_32"] == ""
     assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
+    monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "")})
+    seen.clear()
+    with pytest.raises(cli.Failure, match="none, seed [0-9]: train.py: no number"):
+        run.main(["--seeds", *"0123456789"])
+    assert len(seen) < 10  # those that had not begun did not begin
