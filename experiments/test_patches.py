@@ -207,7 +207,8 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     header = (HERE / "results.csv").read_text().splitlines()[0]
     run.RESULTS.write_text(header + "\nplain,python,,3,1,float32,,,,,,,,\n")
     tiny = "--steps 1 --hidden_size 8 --num_heads 2 --train_puzzles 8 --test_puzzles 4"
-    monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "", ""), "two": ("trm", tiny, "two-nets")})
+    monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "--lr nothing", ""),
+                                     "two": ("trm", tiny, "two-nets")})
     assert run.main(["--seeds", "3"]) == run.main(["--seeds", "3"]) == 0
     assert re.findall("(.*) trainings to make", capsys.readouterr().out) == ["1", "0"]
     ((code, threads),) = seen
