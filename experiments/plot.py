@@ -1,5 +1,5 @@
-"""Pictures: `python -m experiments.plot` draws claims.svg and heat.svg here. puzzles/draw.py has
-what they are made of."""
+"""Pictures: `python -m experiments.plot` draws claims.svg and heat.svg here, and prints the table of
+README.md's claims. puzzles/draw.py has what the pictures are made of."""
 import csv
 from pathlib import Path
 
@@ -7,36 +7,66 @@ import torch
 
 import cli
 import evaluate
+from experiments.run import ARMS
 from puzzles.draw import INK, LINE, NEW, WRONG, svg_page, svg_text
 
 HERE = Path(__file__).parent
-# The arms of README's six claims: what results.csv calls them, and what the picture calls them.
-CLAIMS = [
-    ("one step", "1. one refinement step in training"),
-    ("two nets", "3. two nets in place of one"),
-    ("one-step gradient", "4. gradient: the last call of each net"),
-    ("all recursions", "4. gradient: all recursions of a step"),
-    ("no carry", "5. no carry from step to step"),
-    ("x in every call", "6. x in every call"),
-    ("one state", "6. x in every call, and one state"),
-]
+# What run.py and results.csv call an arm, and what the picture and the table call it.
+CLAIMS = {
+    "one step": "1. one refinement step in training",
+    "sixteen steps": "2. sixteen steps in training",
+    "two nets": "3. two nets in place of one",
+    "one-step gradient": "4. gradient: the last call of each net",
+    "all recursions": "4. gradient: all recursions of a step",
+    "no carry": "5. no carry from step to step",
+    "x in every call": "6. x in every call",
+    "one state": "6. x in every call, and one state",
+    "HRM": "HRM in place of TRM",
+}
+STUDENT = 12.71, 4.30, 3.18, 2.78, 2.57, 2.45  # 95% of Student's t, for 2, 3, ... 7 trainings
 
 
-def exact_by_seed(rows, claim):
-    """{seed: the exact accuracy after four refinement steps, in percent}."""
-    return {row["seed"]: float(row["exact_4"]) for row in rows if row["claim"] == claim}
+def exact_by_seed(rows, claim, steps):
+    """{seed: the exact accuracy after so many refinement steps, in percent}."""
+    return {row["seed"]: float(row[f"exact_{steps}"]) for row in rows if row["claim"] == claim}
 
 
-def differences(rows, claim):
+def differences(rows, claim, steps=4):
     """What each seed gains (or loses) against the reference of the same seed, in points."""
-    reference, arm = exact_by_seed(rows, "reference"), exact_by_seed(rows, claim)
+    reference, arm = (exact_by_seed(rows, name, steps) for name in ("reference", claim))
     return [arm[seed] - reference[seed] for seed in sorted(arm) if seed in reference]
+
+
+def interval(gains):
+    """The mean of some differences, and how far to both sides of it the mean of very many would
+    lie with a probability of 95% (a paired t-test)."""
+    gains = torch.tensor(gains)
+    half = STUDENT[len(gains) - 2] * gains.std() / len(gains) ** 0.5
+    return gains.mean().item(), half.item()
+
+
+def claims_table(rows):
+    """The lines of a table in Markdown: each arm's differences after 4 and after 16 steps, with
+    their intervals, bold where 0 is outside."""
+    lines = ["| what is changed | how | after 4 steps | after 16 |", "|---|---|---|---|"]
+    for claim, words in CLAIMS.items():
+        model, flags, patch = ARMS[claim]
+        how = f"patch `{patch}`" if patch else f"`{flags or f'--model {model}'}`"
+        if patch and flags:
+            how += f", `{flags}`"
+        cells = []
+        for steps in (4, 16):
+            mean, half = interval(differences(rows, claim, steps))
+            text = f"{mean:+.1f} ± {half:.1f}".replace("-", "−")
+            cells.append(f"**{text}**" if abs(mean) > half else text)
+        lines.append(f"| {words} | {how} | {' | '.join(cells)} |")
+    return lines
 
 
 def claims_picture(rows):
     """For each arm a bar for its mean difference to the reference, and a dot for each seed's. rows:
     those of results.csv, dicts. Returns the text of an SVG picture."""
-    gains = {claim: differences(rows, claim) for claim, _ in CLAIMS}
+    gains = {claim: differences(rows, claim) for claim in CLAIMS}
     lowest = min(0, *(min(each) for each in gains.values()))
     highest = max(0, *(max(each) for each in gains.values()))
     left, high, wide = 300, 34, 320  # pixels: room for the words, a row's height, for the bars
@@ -46,8 +76,8 @@ def claims_picture(rows):
 
     parts = [svg_text(x_of(0), 14, "the reference", "middle"),
              f'<path d="M{x_of(0):.1f} 20v{high * len(CLAIMS)}" stroke="{LINE}"/>']
-    for i, (claim, words) in enumerate(CLAIMS):
-        mean, y = sum(gains[claim]) / len(gains[claim]), 20 + high * i
+    for i, (claim, words) in enumerate(CLAIMS.items()):
+        (mean, _), y = interval(gains[claim]), 20 + high * i
         start, end = sorted((x_of(0), x_of(mean)))
         parts.append(svg_text(left - 20, y + 22, words, "end"))
         parts.append(f'<rect x="{start:.1f}" y="{y + 7}" width="{end - start:.1f}" height="20" '
@@ -56,7 +86,7 @@ def claims_picture(rows):
             parts.append(f'<circle cx="{x_of(each):.1f}" cy="{y + 17}" r="4" fill="{INK}"/>')
         parts.append(svg_text(left + wide + 16, y + 22, f"{mean:+.1f}"))
     under = 40 + high * len(CLAIMS)
-    parts.append(svg_text(left - 20, under, "percentage points, after four refinement steps"))
+    parts.append(svg_text(left - 20, under, "points after four steps (claims 1, 2: see the text)"))
     return svg_page("Six claims, measured", left + wide + 60, under + 4, parts)
 
 
@@ -103,6 +133,7 @@ def main():
     for name, picture in pictures.items():
         cli.write_atomically(HERE / f"{name}.svg", picture.encode())
         print(f"drawn: {HERE / name}.svg")
+    print("\n".join(claims_table(rows)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """The trainings behind README's claims: `python -m experiments.run [--only CLAIM] [--seeds 0 1]`.
+With `--more="--task maze"`, or other flags of train.py, every training gets those, too.
 
 Each is README's command with a flag or a patch. All have one thread and the same seeds, and two run
 at a time. Their figures go into results.csv. What stands there already is not made again, so that
@@ -29,15 +30,18 @@ ARMS = {  # what results.csv calls it: the model, the flags, the patch
     "one state": ("trm", "", "one-state"),
     "x in every call": ("trm", "", "x-in-every-call"),
     "sixteen steps": ("trm", "--N_sup 16", ""),
-    "one deep step": ("trm", "--N_sup 1 --T_H 8", ""),
-    "one deep step with all gradient": ("trm", "--N_sup 1 --T_H 8", "all-recursions"),
 }
 
 
-def row_of(claim, seed):
-    """Train an arm with a seed -> its row in results.csv, a list. Raises Failure."""
+def name_of(claim, more):
+    """What results.csv calls an arm whose trainings got more flags."""
+    return f"{claim}, {more}" if more else claim
+
+
+def row_of(claim, seed, more=""):
+    """Train an arm with a seed, and more flags -> its row in results.csv, a list. Raises Failure."""
     model, flags, patch = ARMS[claim]
-    command = f"train.py --model {model} --task sudoku {flags} --seed {seed}".split()
+    command = f"train.py --model {model} --task sudoku {flags} {more} --seed {seed}".split()
     calls = [[sys.executable, *command]]
     if patch:  # git init, since inside another repository it may apply nothing
         calls = [["git", "init"], ["git", "apply", f"experiments/{patch}.patch"], *calls]
@@ -53,19 +57,21 @@ def row_of(claim, seed):
     exact = re.findall("([0-9.]+)%", re.search("exact accuracy .*", done.stdout)[0])
     halting = re.search(r"learned halting +([0-9.]+)% +(after [0-9.]+ steps)", done.stdout)
     print(f"{claim}, seed {seed}: {', '.join(exact)}", flush=True)
-    return [claim, f"python {' '.join(command)}", patch, seed, 1, "float32", *exact, "", "",
-            " ".join(halting.groups())]
+    return [name_of(claim, more), f"python {' '.join(command)}", patch, seed, 1, "float32", *exact,
+            "", "", " ".join(halting.groups())]
 
 
 def main(argv=None):
     parser = cli.Parser(prog="python -m experiments.run", description=__doc__.split(":")[0])
     parser.add_argument("--only", choices=ARMS, metavar="CLAIM", help="; ".join(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(0 to 4)")
+    parser.add_argument("--more", default="", metavar="FLAGS", help="flags that all arms get, too")
     args = parser.parse_args(argv)
     with open(RESULTS, newline="", encoding="utf-8") as file:
         made = {(row["claim"], row["seed"]) for row in csv.DictReader(file)}
-    wanted = [(claim, seed) for seed in args.seeds for claim in ARMS
-              if args.only in (None, claim) and (claim, str(seed)) not in made]
+    wanted = [(claim, seed, args.more) for seed in args.seeds for claim in ARMS
+              if args.only in (None, claim)
+              and (name_of(claim, args.more), str(seed)) not in made]
     print(f"{len(wanted)} trainings to make", flush=True)
     with ThreadPoolExecutor(2) as two:
         trainings = [two.submit(row_of, *arm) for arm in wanted]

@@ -63,6 +63,7 @@ FACTS = [("two-nets", "nnnhnnnhHNNN", 1, ""),
          ("x-in-every-call", "nnnnnnnnNNNN", 1, ""),
          ("all-recursions", "nnnnnnnnNNNNNNNN", 1, ""),
          ("two-refinement-steps", "nnnnnnnnnnnnnnnnNNNNNNNNNNNNNNNN", 2, ""),
+         ("two-refinement-steps-cut", "nnnnnnnnnnnnnnnnNNNNNNNNNNNNNNNN", 2, ""),
          ("one-step-gradient", "nnnnnnnnNN", 1, ""),
          ("no-carry", "nnnnnnnnNNNN", 1, "z_H z_L"),
          ("no-halting", "nnnnnnnnNNNN", 2, ""),
@@ -114,8 +115,9 @@ def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_p
     assert torch.equal(after_H, model.net(z_H, after_L + x))
 
 
-def test_two_refinement_steps_have_the_mean_of_both_answers_losses(tmp_path):
-    code = patched(tmp_path, "two-refinement-steps")
+@pytest.mark.parametrize("name", ["two-refinement-steps", "two-refinement-steps-cut"])
+def test_two_refinement_steps_have_the_mean_of_both_answers_losses(tmp_path, name):
+    code = patched(tmp_path, name)
     model = small(code["trm"]["TRM"])
     first, second = [train.answer_loss(logits, PUZZLES["labels"]).mean()
                      for logits, _ in evaluate.refine(model, PUZZLES, 2)]
@@ -178,10 +180,35 @@ def test_the_pictures_are_what_results_csv_has_and_its_commands_can_be_run(tmp_p
         drawn, shown = (re.sub(r'fill-opacity="[\d.]+"', "", (folder / name).read_text())
                         for folder in (tmp_path, HERE))
         assert drawn == shown
-    for row in csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()):
-        program, *flags = row["command"].split()[1:]
+    rows = list(csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()))
+    assert "\n".join(plot.claims_table(rows)) in (HERE / "README.md").read_text("utf-8")
+    page = (HERE.parent / "README.md").read_text("utf-8")
+    for claim, name in (("reference", "Sudoku, TRM"), ("HRM", "Sudoku, HRM"),
+                        ("mazes, TRM", "mazes, TRM"), ("mazes, HRM", "mazes, HRM")):
+        each = plot.exact_by_seed(rows, claim, 16).values()
+        mean = sum(each) / len(each)
+        assert f"| {name} | {mean:.1f}% ({min(each)} to {max(each)}) |" in page
+    for row in rows:
+        program, *flags = row["command"].removeprefix("python ").split()
+        if program == "experiments/tour.ipynb,":
+            continue
         recipes.parse(flags, TASKS) if program == "train.py" else evaluate.parse(flags)
         assert row["patch"] in ("", *PATCHES)
+        if row["claim"] in run.ARMS:  # else run.py takes it for one that it has made
+            model, more, patch = run.ARMS[row["claim"]]
+            made = f"--model {model} --task sudoku {more} --seed {row['seed']}"
+            assert (flags, row["patch"], row["threads"]) == (made.split(), patch, "1")
+
+
+def test_the_table_has_the_differences_of_each_seed(monkeypatch):
+    exact = {"reference": "90.0 80.0 70.0", "two nets": "91.0 81.5 72.0", "HRM": "89.0 79.5 75.0"}
+    rows = [{"claim": claim, "seed": str(seed), "exact_4": figure, "exact_16": "50.0"}
+            for claim, each in exact.items() for seed, figure in enumerate(each.split())]
+    monkeypatch.setattr(plot, "CLAIMS", {"two nets": "two", "HRM": "the other"})
+    *_, two, other = plot.claims_table(rows[::-1])  # +1, +1.5, +2; -1, -0.5, +5
+    assert two == "| two | patch `two-nets` | **+1.5 ± 1.2** | +0.0 ± 0.0 |"
+    assert other == "| the other | `--model hrm` | +1.2 ± 8.3 | +0.0 ± 0.0 |"
+    assert plot.interval([1.0, 2.0, 3.0, 4.0, 6.0]) == pytest.approx((3.2, 2.388), abs=4e-3)
 
 
 def test_bench_prints_a_row_for_each_variant(monkeypatch, capsys):
@@ -205,17 +232,18 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     monkeypatch.setattr(subprocess, "run", noted)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "results.csv")
     header = (HERE / "results.csv").read_text().splitlines()[0]
-    run.RESULTS.write_text(header + "\nplain,python,,3,1,float32,,,,,,,,\n")
+    run.RESULTS.write_text(header + '\n"plain, --task maze",python,,3,1,float32,,,,,,,,\n')
     tiny = "--steps 1 --hidden_size 8 --num_heads 2 --train_puzzles 8 --test_puzzles 4"
     monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "--lr nothing", ""),
                                      "two": ("trm", tiny, "two-nets")})
-    assert run.main(["--seeds", "3"]) == run.main(["--seeds", "3"]) == 0
+    flags = ["--seeds", "3", "--more=--task maze"]
+    assert run.main(flags) == run.main(flags) == 0
     assert re.findall("(.*) trainings to make", capsys.readouterr().out) == ["1", "0"]
     ((code, threads),) = seen
     assert "H_net" in code and threads == "1"
     _, row = csv.DictReader(run.RESULTS.read_text().splitlines())
-    assert row["command"] == f"python train.py --model trm --task sudoku {tiny} --seed 3"
-    assert (row["claim"], row["patch"], row["seed"]) == ("two", "two-nets", "3")
+    assert row["command"] == f"python train.py --model trm --task sudoku {tiny} --task maze --seed 3"
+    assert (row["claim"], row["patch"], row["seed"]) == ("two, --task maze", "two-nets", "3")
     assert {row[f"exact_{n}"] for n in (1, 2, 4, 8, 16)} == {"0.0"} and row["exact_32"] == ""
     assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
     monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "")})
