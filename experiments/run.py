@@ -38,8 +38,8 @@ def name_of(claim, more):
     return f"{claim}, {more}" if more else claim
 
 
-def row_of(claim, seed, more=""):
-    """Train an arm with a seed, and more flags -> its row in results.csv, a list. Raises Failure."""
+def row_of(claim, seed, more):
+    """Train an arm with a seed and more flags -> its row in results.csv, a list. Raises Failure."""
     model, flags, patch = ARMS[claim]
     command = f"train.py --model {model} --task sudoku {flags} {more} --seed {seed}".split()
     calls = [[sys.executable, *command]]
@@ -65,13 +65,13 @@ def main(argv=None):
     parser = cli.Parser(prog="python -m experiments.run", description=__doc__.split(":")[0])
     parser.add_argument("--only", choices=ARMS, metavar="CLAIM", help="; ".join(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(0 to 4)")
-    parser.add_argument("--more", default="", metavar="FLAGS", help="flags that all arms get, too")
+    parser.add_argument("--more", default="", metavar="FLAGS", help="flags that all of them get")
     args = parser.parse_args(argv)
     with open(RESULTS, newline="", encoding="utf-8") as file:
         made = {(row["claim"], row["seed"]) for row in csv.DictReader(file)}
-    wanted = [(claim, seed, args.more) for seed in args.seeds for claim in ARMS
-              if args.only in (None, claim)
-              and (name_of(claim, args.more), str(seed)) not in made]
+    claims = [args.only] if args.only else ARMS
+    wanted = [(claim, seed, args.more) for seed in args.seeds for claim in claims
+              if (name_of(claim, args.more), str(seed)) not in made]
     print(f"{len(wanted)} trainings to make", flush=True)
     with ThreadPoolExecutor(2) as two:
         trainings = [two.submit(row_of, *arm) for arm in wanted]

@@ -23,6 +23,7 @@ from experiments import bench, plot, run
 HERE = Path(__file__).parent
 PATCHES = sorted(path.stem for path in HERE.glob("*.patch"))
 TASKS = "sudoku", "maze", "arc"
+ROWS = list(csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()))
 PYTHON = re.compile("```python\n(.*?)```", re.S)  # a block of it on a page
 PUZZLES = {"inputs": torch.tensor([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]]),
            "labels": torch.tensor([[2, 4, 6, 1, 3], [3, 1, 6, 2, 4]])}
@@ -171,7 +172,7 @@ def test_movement_is_how_far_a_state_goes_in_each_cell_and_where_the_answer_is_w
         assert torch.equal(wrong, logits.argmax(-1) != PUZZLES["labels"])
 
 
-def test_the_pictures_are_what_results_csv_has_and_its_commands_can_be_run(tmp_path, monkeypatch):
+def test_the_pictures_are_what_results_csv_has(tmp_path, monkeypatch):
     monkeypatch.chdir(HERE.parent)
     shutil.copy(HERE / "results.csv", tmp_path)
     monkeypatch.setattr(plot, "HERE", tmp_path)
@@ -180,20 +181,25 @@ def test_the_pictures_are_what_results_csv_has_and_its_commands_can_be_run(tmp_p
         drawn, shown = (re.sub(r'fill-opacity="[\d.]+"', "", (folder / name).read_text())
                         for folder in (tmp_path, HERE))
         assert drawn == shown
-    rows = list(csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()))
-    assert "\n".join(plot.claims_table(rows)) in (HERE / "README.md").read_text("utf-8")
+
+
+def test_the_tables_are_what_results_csv_has():
+    assert "\n".join(plot.claims_table(ROWS)) in (HERE / "README.md").read_text("utf-8")
     page = (HERE.parent / "README.md").read_text("utf-8")
     for claim, name in (("reference", "Sudoku, TRM"), ("HRM", "Sudoku, HRM"),
                         ("mazes, TRM", "mazes, TRM"), ("mazes, HRM", "mazes, HRM")):
-        each = plot.exact_by_seed(rows, claim, 16).values()
+        each = plot.exact_by_seed(ROWS, claim, 16).values()
         mean = sum(each) / len(each)
         assert f"| {name} | {mean:.1f}% ({min(each)} to {max(each)}) |" in page
-    for row in rows:
-        program, *flags = row["command"].removeprefix("python ").split()
-        if program == "experiments/tour.ipynb,":
-            continue
-        recipes.parse(flags, TASKS) if program == "train.py" else evaluate.parse(flags)
+
+
+def test_the_commands_of_results_csv_can_be_run():
+    for row in ROWS:
         assert row["patch"] in ("", *PATCHES)
+        if "tour.ipynb" in row["command"]:
+            continue
+        _, program, *flags = row["command"].split()
+        recipes.parse(flags, TASKS) if program == "train.py" else evaluate.parse(flags)
         if row["claim"] in run.ARMS:  # else run.py takes it for one that it has made
             model, more, patch = run.ARMS[row["claim"]]
             made = f"--model {model} --task sudoku {more} --seed {row['seed']}"
@@ -242,7 +248,8 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     ((code, threads),) = seen
     assert "H_net" in code and threads == "1"
     _, row = csv.DictReader(run.RESULTS.read_text().splitlines())
-    assert row["command"] == f"python train.py --model trm --task sudoku {tiny} --task maze --seed 3"
+    flags = f"{tiny} --task maze --seed 3"
+    assert row["command"] == f"python train.py --model trm --task sudoku {flags}"
     assert (row["claim"], row["patch"], row["seed"]) == ("two, --task maze", "two-nets", "3")
     assert {row[f"exact_{n}"] for n in (1, 2, 4, 8, 16)} == {"0.0"} and row["exact_32"] == ""
     assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
