@@ -70,13 +70,14 @@ FACTS = [("two-nets", "nnnhnnnhHNNN", 1, ""),
          ("no-halting", "nnnnnnnnNNNN", 2, ""),
          ("one-logit", "lllhlllhHL", 1, ""),
          ("whole-gradient", "lllhlllhlllhlllhHLLLHLLL", 1, ""),
-         ("unit-heads", "nnnnnnnnNNNN", 1, "")]
+         ("unit-heads", "nnnnnnnnNNNN", 1, ""),
+         ("digits", "nnnnnnnnNNNN", 1, "")]
 
 
 @pytest.mark.parametrize("name, calls, steps, still", FACTS)
 def test_a_patch_changes_what_it_is_to_change(tmp_path, name, calls, steps, still):
     code, made = patched(tmp_path, name), []
-    model = small(code["hrm"]["HRM"] if "l" in calls else code["trm"]["TRM"])
+    model = small(code["hrm"]["HRM"] if "l" in calls else code["trm"]["TRM"], mixer="mlp")
     for part, net in model.named_children():
         if part in ("net", "L_net", "H_net"):
             net.register_forward_hook(lambda *_, part=part: made.append(part[0].lower()))
@@ -106,6 +107,22 @@ def test_with_unit_heads_a_head_sees_the_row_the_column_or_the_box(tmp_path, mod
     for head, unit in zip(heads, (row, column, 3 * (row // 3) + column // 3, 0 * row)):
         (slope,) = torch.autograd.grad(head, h, retain_graph=True)
         assert (slope[0] != 0).any(1).equal(unit == unit[40])
+
+
+@pytest.mark.parametrize("model_name", ["hrm", "trm"])
+def test_with_the_patch_digits_a_renamed_puzzle_gets_the_renamed_answer(tmp_path, model_name):
+    model_class = patched(tmp_path, "digits")[model_name][model_name.upper()]
+    torch.manual_seed(0)
+    model = model_class(11, 81, mixer="mlp", hidden_size=8, T_H=1, T_L=2)
+    torch.nn.init.normal_(model.halt_head.weight)
+    puzzle, digits = torch.randint(1, 11, (1, 81)), 2 + torch.randperm(9)
+    renamed = torch.cat((torch.tensor([0, 1]), digits))[puzzle]
+    (*_, (logits, halt)), (*_, (other_logits, other_halt)) = (
+        evaluate.refine(model, {"inputs": inputs}, N_sup=1) for inputs in (puzzle, renamed))
+    assert_close(other_logits[:, :, digits], logits[:, :, 2:], atol=1e-3, rtol=0)
+    assert_close(other_halt, halt, atol=1e-3, rtol=0)
+    assert set(logits.argmax(-1).unique().tolist()) <= set(range(2, 11))  # neither pad nor blank
+    assert len(logits.argmax(-1).unique()) > 1
 
 
 def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_path):
