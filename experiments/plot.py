@@ -52,8 +52,6 @@ def claims_table(rows):
     for claim, words in CLAIMS.items():
         model, flags, patch = ARMS[claim]
         how = f"patch `{patch}`" if patch else f"`{flags or f'--model {model}'}`"
-        if patch and flags:
-            how += f", `{flags}`"
         cells = []
         for steps in (4, 16):
             mean, half = interval(differences(rows, claim, steps))
