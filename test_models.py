@@ -831,6 +831,20 @@ def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     assert {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()} == files
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that hands memory back")
+def test_a_command_keeps_the_memory_that_a_step_frees():
+    code = """if True:
+        import cli, numpy, resource
+        def main(argv):
+            asked = []  # how often the system was asked for a page of memory
+            for step in range(9):
+                [numpy.ones(1 << 21) for _ in range(4)]
+                asked.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+            print(asked[-1] - asked[0] < 1000)
+        cli.in_one_line(main)"""
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=HERE, text=True) == "True\n"
+
+
 def test_too_little_memory_is_told_in_one_line(capsys):
     def main(argv):
         with cli.blaming("a file", "damaged"):
