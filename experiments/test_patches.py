@@ -14,6 +14,7 @@ import torch
 from torch.testing import assert_close
 
 import cli
+import data
 import evaluate
 import recipes
 import train
@@ -25,8 +26,8 @@ PATCHES = sorted(path.stem for path in HERE.glob("*.patch"))
 TASKS = "sudoku", "maze", "arc"
 ROWS = list(csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()))
 PYTHON = re.compile("```python\n(.*?)```", re.S)  # a block of it on a page
-PUZZLES = {"inputs": torch.tensor([[1, 2, 3, 4, 5], [6, 5, 4, 3, 2]]),
-           "labels": torch.tensor([[2, 4, 6, 1, 3], [3, 1, 6, 2, 4]])}
+CELLS = torch.arange(2 * 81).view(2, 81)
+PUZZLES = {"inputs": 1 + CELLS % 6, "labels": 1 + CELLS % 5}
 
 
 def patched(folder, name):
@@ -44,7 +45,7 @@ def patched(folder, name):
 
 def small(model_class, **more):
     torch.manual_seed(0)
-    return model_class(7, 5, hidden_size=8, num_heads=2, layers=1, T_H=2, T_L=3, **more)
+    return model_class(11, 81, hidden_size=8, num_heads=2, layers=1, T_H=2, T_L=3, **more)
 
 
 @pytest.mark.parametrize("name", PATCHES)
@@ -71,7 +72,7 @@ FACTS = [("two-nets", "nnnhnnnhHNNN", 1, ""),
          ("one-logit", "lllhlllhHL", 1, ""),
          ("whole-gradient", "lllhlllhlllhlllhHLLLHLLL", 1, ""),
          ("unit-heads", "nnnnnnnnNNNN", 1, ""),
-         ("digits", "nnnnnnnnNNNN", 1, "")]
+         ("symmetries", "nnnnnnnnNNNN", 1, "")]
 
 
 @pytest.mark.parametrize("name, calls, steps, still", FACTS)
@@ -110,19 +111,26 @@ def test_with_unit_heads_a_head_sees_the_row_the_column_or_the_box(tmp_path, mod
 
 
 @pytest.mark.parametrize("model_name", ["hrm", "trm"])
-def test_with_the_patch_digits_a_renamed_puzzle_gets_the_renamed_answer(tmp_path, model_name):
-    model_class = patched(tmp_path, "digits")[model_name][model_name.upper()]
-    torch.manual_seed(0)
-    model = model_class(11, 81, mixer="mlp", hidden_size=8, T_H=1, T_L=2)
+def test_with_the_patch_symmetries_another_view_of_a_puzzle_gets_that_view_of_the_answer(
+        tmp_path, model_name):
+    model = small(patched(tmp_path, "symmetries")[model_name][model_name.upper()])
     torch.nn.init.normal_(model.halt_head.weight)
-    puzzle, digits = torch.randint(1, 11, (1, 81)), 2 + torch.randperm(9)
-    renamed = torch.cat((torch.tensor([0, 1]), digits))[puzzle]
-    (*_, (logits, halt)), (*_, (other_logits, other_halt)) = (
-        evaluate.refine(model, {"inputs": inputs}, N_sup=1) for inputs in (puzzle, renamed))
-    assert_close(other_logits[:, :, digits], logits[:, :, 2:], atol=1e-3, rtol=0)
+    for block in model.modules():
+        if hasattr(block, "column"):  # rows and columns alike, as a puzzle may be turned
+            block.column = block.row
+    task = data.Sudoku(HERE.parent / "puzzles/sudoku/small")
+    puzzle, (tokens, cells) = PUZZLES["inputs"], task.symmetries(2, "cpu")
+    view = tokens.gather(1, puzzle.gather(1, cells))
+    carry, each = model.initial_carry(2), torch.arange(2)[:, None]
+    names = (tokens[:, 2:] - 2).argsort(1)  # by which name a digit went before
+    turned = [z[each[..., None], names[..., None], cells[:, None]] for z in carry]
+    (_, logits, halt), (_, other_logits, other_halt) = model(carry, puzzle), model(turned, view)
+    logits = logits[:, :, 2:][each[..., None], cells[..., None], names[:, None]]
+    assert_close(other_logits[:, :, 2:], logits, atol=1e-3, rtol=0)
     assert_close(other_halt, halt, atol=1e-3, rtol=0)
-    assert set(logits.argmax(-1).unique().tolist()) <= set(range(2, 11))  # neither pad nor blank
-    assert len(logits.argmax(-1).unique()) > 1
+    answer = other_logits.argmax(-1)
+    assert set(answer.unique().tolist()) <= set(range(2, 11))  # neither pad nor blank
+    assert len(answer.unique()) > 1 and not torch.equal(*carry[0])
 
 
 def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_path):
