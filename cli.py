@@ -1,5 +1,5 @@
 """The command line's manners, which no student need read: errors in one line, Ctrl-C, the line that
-a terminal overwrites, log.csv, whole files. No torch here.
+a terminal overwrites, log.csv, whole files, memory. No torch here.
 """
 import argparse
 import ctypes
@@ -61,12 +61,12 @@ def blaming(what, complaint):
 
 
 def keep_freed_memory():
-    """A step frees what the next one needs. glibc, Linux's usual C library, hands much of it back
-    to the system, and has it back only page by page: let it keep up to a GiB."""
+    """What a training step frees, the next one needs again. glibc, the C library of most Linuxes,
+    gives it back to the system, and fetching it again takes time: so it is to keep a GiB."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: so much is kept
-        mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD: of pieces smaller than this
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: only what is free beyond 1 GiB goes back
+        mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD: but pieces of 32 MiB and more always do
 
 
 def in_one_line(main, argv=None):

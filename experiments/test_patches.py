@@ -27,7 +27,7 @@ TASKS = "sudoku", "maze", "arc"
 ROWS = list(csv.DictReader((HERE / "results.csv").read_text("utf-8").splitlines()))
 PYTHON = re.compile("```python\n(.*?)```", re.S)  # a block of it on a page
 CELLS = torch.arange(2 * 81).view(2, 81)
-PUZZLES = {"inputs": 1 + CELLS % 6, "labels": 1 + CELLS % 5}
+PUZZLES = {"inputs": 1 + CELLS % 6, "labels": 1 + CELLS % 5}  # any tokens will do
 
 
 def patched(folder, name):
@@ -78,7 +78,7 @@ FACTS = [("two-nets", "nnnhnnnhHNNN", 1, ""),
 @pytest.mark.parametrize("name, calls, steps, still", FACTS)
 def test_a_patch_changes_what_it_is_to_change(tmp_path, name, calls, steps, still):
     code, made = patched(tmp_path, name), []
-    model = small(code["hrm"]["HRM"] if "l" in calls else code["trm"]["TRM"], mixer="mlp")
+    model = small(code["hrm"]["HRM"] if "l" in calls else code["trm"]["TRM"])
     for part, net in model.named_children():
         if part in ("net", "L_net", "H_net"):
             net.register_forward_hook(lambda *_, part=part: made.append(part[0].lower()))
@@ -122,7 +122,7 @@ def test_with_the_patch_symmetries_another_view_of_a_puzzle_gets_that_view_of_th
     puzzle, (tokens, cells) = PUZZLES["inputs"], task.symmetries(2, "cpu")
     view = tokens.gather(1, puzzle.gather(1, cells))
     carry, each = model.initial_carry(2), torch.arange(2)[:, None]
-    names = (tokens[:, 2:] - 2).argsort(1)  # by which name a digit went before
+    names = (tokens[:, 2:] - 2).argsort(1)  # of each digit in the view: which it was before
     turned = [z[each[..., None], names[..., None], cells[:, None]] for z in carry]
     (_, logits, halt), (_, other_logits, other_halt) = model(carry, puzzle), model(turned, view)
     logits = logits[:, :, 2:][each[..., None], cells[..., None], names[:, None]]
