@@ -32,7 +32,7 @@ PUZZLES = {"inputs": 1 + CELLS % 6, "labels": 1 + CELLS % 5}  # any tokens will 
 
 
 def patched(folder, name):
-    """What the four files of FILES define under a patch, then taken back: a dict for each."""
+    """What the FILES define under a patch, which is then taken back: a dict for each."""
     patch, options = HERE / f"{name}.patch", dict(cwd=folder, check=True)
     own = [HERE.parent / f"{file}.py" for file in FILES]
     copies = [Path(shutil.copy(path, folder)) for path in own]
@@ -144,9 +144,9 @@ def test_with_the_patch_symmetries_all_views_but_the_first_start_three_times_as_
     for k in range(3):
         code["evaluate"]["look"](model, task, PUZZLES, k, 1)
     starts.append(model.initial_carry(2))  # as exact_accuracy would start next
-    for state in range(2):
+    for state in range(2):  # two normal draws differ by the root of 2 times their size
         apart = [(start[state][0] - start[state][1]).std().item() for start in starts]
-        assert apart == pytest.approx([2**0.5, 18**0.5, 18**0.5, 2**0.5], rel=0.05)
+        assert apart == pytest.approx([size * 2**0.5 for size in (1, 3, 3, 1)], rel=0.05)
 
 
 def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_path):
