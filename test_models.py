@@ -617,6 +617,7 @@ for one, two in zip(model.parameters(), whole.parameters()):
     torch.testing.assert_close(one, two)
 torch.testing.assert_close(*tables)
 del net, parallel  # before the group, as in train.py
+dist.barrier()
 dist.destroy_process_group()
 """
 

@@ -149,6 +149,15 @@ def test_with_the_patch_symmetries_all_views_but_the_first_start_three_times_as_
         assert apart == pytest.approx([size * 2**0.5 for size in (1, 3, 3, 1)], rel=0.05)
 
 
+def test_the_trained_net_with_the_symmetries_solves_what_it_solved(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "TRM", patched(tmp_path, "symmetries")["trm"]["TRM"])
+    folder = HERE.parent / "puzzles/trained/trm-sudoku-symmetries"
+    model, task, *_ = evaluate.open_run(folder, data=HERE.parent / "puzzles/sudoku/small")
+    torch.manual_seed(0)
+    test = {name: part[:20] for name, part in task.splits["test"].items()}
+    assert evaluate.exact_accuracy(model, test, 5)[-1] >= 0.9
+
+
 def test_with_x_in_every_call_the_puzzle_is_shown_to_the_call_that_answers(tmp_path):
     model = small(patched(tmp_path, "x-in-every-call")["trm"]["TRM"])
     z_H, z_L = model.initial_carry(2)
