@@ -225,7 +225,7 @@ def main(argv=None):
             cli.claim(folder)
     train(s, task, device, folder, saved)
     if WORLD > 1:  # not in train: while its DistributedDataParallel is there, this can hang
-        dist.barrier()  # a process that ends while a thread of its group works on may crash
+        dist.barrier()  # no process ends before the others are done
         dist.destroy_process_group()
     if RANK == 0:
         print(f"\nsaved in {folder}")
