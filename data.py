@@ -42,10 +42,10 @@ def turn(grid, number):
 class CsvTask:
     """A question and an answer of S characters each, in the files that puzzles/read.py describes.
 
-    A new task needs vocab_size, characters (what stands for each token in a file) and read_file
-    (path -> questions and answers, (N, S) uint8 tokens, the answers maybe None); it may have
-    symmetries and wrong. puzzles/README.md adds one. train_puzzles: how many of the training
-    puzzles to keep. Raises BadInput.
+    A new task needs vocab_size (the highest token + 1), characters (what stands for each token in a
+    file) and read_file (path -> questions and answers, (N, S) uint8 tokens, the answers maybe
+    None); it may have symmetries and wrong. puzzles/README.md adds one. train_puzzles: how many of
+    the training puzzles to keep. Raises BadInput.
     """
 
     blank = None  # the token of the cells to be filled in; None: every cell is
@@ -67,6 +67,8 @@ class CsvTask:
                 answer = np.zeros_like(question)
             elif not answer.all():
                 raise BadInput(f"{path}: token 0 in an answer has no loss; count from 1")
+            if (np.maximum(question, answer) >= self.vocab_size).any():
+                raise BadInput(f"{path}: a token is not below vocab_size, {self.vocab_size}")
             puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
             self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 
@@ -282,6 +284,8 @@ def load_task(s, device):
     folder = "small" if s.scale == "small" else "paper"  # medium trains on the paper's kind, too
     bundled = BUNDLED / s.task / folder
     path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
+    if s.task not in (*TASKS, "arc"):
+        raise BadInput(f"--task {s.task}: it has no entry in TASKS of data.py")
     if s.task in TASKS:
         task = TASKS[s.task](path, device, s.train_puzzles)
         inputs, labels = task.splits["train"]["inputs"], task.splits["train"]["labels"]

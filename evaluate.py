@@ -79,9 +79,9 @@ def validate(model, task, N_sup, table, dtype):
 
 @torch.no_grad()
 def look(model, task, puzzles, k, N_sup, **more):
-    """Puzzles through view k. Returns of each refinement step, (B, N_sup): is the answer "right",
-    how "sure" is the model of it (0 to 1), would it "stop" there; and the "answers", turned back,
-    (B, N_sup, S) uint8 tokens. more: table and dtype, as for `refine`."""
+    """Puzzles through view k. Returns of each refinement step, (B, N_sup): is the answer "right"
+    (True where no solution is known), how "sure" is the model of it (0 to 1), would it "stop"
+    there; and the "answers", turned back, (B, N_sup, S) uint8 tokens. more: as for `refine`."""
     view, turn_back = task.view(puzzles, k)
     seen = {"right": [], "sure": [], "stop": [], "answers": []}
     for logits, halt_logits in refine(model, view, N_sup, **more):
@@ -268,10 +268,12 @@ def describe(s, task, device):
 
 
 def open_run(path, device="cpu", **changes):
-    """A run's folder, its checkpoint or a public code's -> the model, with the moving average of
-    its weights; the task; the puzzle embeddings (ids, D), or None; the settings. changes: settings
-    that are to be others than the run's, such as T_H=1 or data=PATH. Raises BadInput."""
+    """A run's folder, or its checkpoint -> the model, with the moving average of its weights; the
+    task; the puzzle embeddings (ids, D), or None; the settings. changes: settings that are to be
+    others than the run's, such as T_H=1 or data=PATH. Raises BadInput."""
     checkpoint = load_checkpoint(path)
+    if "data" in changes:  # the run's numbers are of its own puzzles
+        changes = dict(train_puzzles=None, test_puzzles=None) | changes
     s = Namespace(**{**checkpoint["settings"], **changes})
     task = load_task(s, device)
     with blaming(path, f"does not fit the puzzles of {s.data or 'the bundled set'}"):
@@ -280,7 +282,7 @@ def open_run(path, device="cpu", **changes):
         if task.votes and s.puzzles != fingerprint(task):
             raise ValueError("trained on other tasks, or other demonstrations of them")
         table = None
-        if "embeddings" in checkpoint:  # on ARC; public codes have one for Sudokus and mazes, too
+        if "embeddings" in checkpoint:  # on ARC; the authors' weights have one for all tasks
             table = checkpoint["embeddings"]["table"].to(device)
         return model, task, table, s
 
@@ -292,69 +294,20 @@ def code_of(model):
 
 
 def load_checkpoint(path):
-    """A run's folder or file, or a public code's -> a dict, loaded without executing anything:
-    "settings", "average" (the weights), "embeddings" where there are some, and what train.py needs
-    to go on. Raises BadInput."""
+    """A run's folder or file -> a dict, loaded without executing anything: "settings", "average"
+    (the weights), "embeddings" where there are some, and what train.py needs to go on. Raises
+    BadInput."""
     path = Path(path, "checkpoint.pt") if os.path.isdir(path) else Path(path)
     with blaming(path, "not a checkpoint of train.py, or damaged"):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "settings" in checkpoint:
-            s = checkpoint["settings"]
-            if s.get("code", code_of(s["model"])) != code_of(s["model"]):
-                print(f"{path}: was trained with another {s['model']}.py than the one here")
-            return checkpoint
-        weights = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
-        if "embedding.tokens" in weights:
-            raise BadInput(f"{path}: weights without settings; build a model of hrm.py or trm.py "
-                           "for them, and use its load_state_dict")
-        return from_public(weights, path)
-
-
-# Names of weights in the public codes (after "inner."), and what they are here.
-NAMES = {
-    "embed_tokens.embedding_weight": "embedding.tokens", "lm_head.": "output_head.",
-    "embed_pos.embedding_weight": "embedding.positions", "q_head.": "halt_head.",
-    "H_level.layers.": "H_net.blocks.", "L_level.layers.": "L_net.blocks.",
-    ".self_attn.qkv_proj.": ".attention.qkv.", ".self_attn.o_proj.": ".attention.output.",
-    ".mlp_t.": ".mix.", ".gate_up_proj.": ".gate_up.", ".down_proj.": ".down.",
-    "H_init": "z_H_init", "L_init": "z_L_init"}
-
-
-def from_public(public, path):
-    """A public code's weights for Sudoku or mazes -> a checkpoint of ours. Sizes are read off the
-    weights. Heads, T_H, T_L and N_sup are not in them: here stand the papers' and, for learned
-    positions, those of the one recipe that has them, HRM's for all Sudokus. Raises BadInput."""
-    weights = {}
-    for name, tensor in public.items():
-        name = name.split("inner.")[-1]
-        for theirs, ours in NAMES.items():
-            name = name.replace(theirs, ours)
-        weights[name] = tensor.float()
-    table = weights.pop("puzzle_emb.weights", None)  # a single row, which all puzzles share
-    rows = len(weights.get("embedding.tokens", ()))
-    if rows not in (11, 6) or "halt_head.weight" not in weights:
-        raise BadInput(f"{path}: neither a checkpoint of train.py nor a public code's weights for "
-                       f"Sudokus (11 tokens) or mazes (6); it holds {list(public)[:4]}")
-    task, cells = ("sudoku", 81) if rows == 11 else ("maze", 900)
-    # In TRM's public code its one net is called L_net, too.
-    layers = [name for name in weights if "L_net" in name and "mlp.down" in name]
-    hrm = any(name.startswith("H_net") for name in weights)
-    s = recipes.recipe("hrm" if hrm else "trm", task, "paper")
-    s |= dict(hidden_size=weights["embedding.tokens"].shape[1], layers=len(layers),
-              mixer="attention")
-    if not hrm:
-        weights = {name.replace("L_net", "net"): part for name, part in weights.items()}
-        for name in ("halt_head.weight", "halt_head.bias"):  # it keeps HRM's second logit, unused
-            weights[name] = weights[name][:1]
-    if "embedding.positions" in weights:
-        s |= dict(positions="learned", T_L=8, N_sup=8)
-    if "net.blocks.0.mix.down.weight" in weights:  # as wide as prefix and cells together
-        width = len(weights["net.blocks.0.mix.down.weight"])
-        s |= dict(mixer="mlp", prefix_len=width - cells)
-    print(f"{path}: taken for the authors' weights of {s['model'].upper()} on {task}, with 8 heads,"
-          f" T_H {s['T_H']}, T_L {s['T_L']}")
-    checkpoint = {"settings": s, "average": weights}
-    return checkpoint if table is None else {**checkpoint, "embeddings": {"table": table}}
+        if "settings" not in checkpoint:
+            raise BadInput(f"{path}: weights without settings. If they are the authors', "
+                           "python -m experiments.public makes a run of them; if they are yours, "
+                           "build a model of hrm.py or trm.py, and use its load_state_dict")
+        s = checkpoint["settings"]
+        if s.get("code", code_of(s["model"])) != code_of(s["model"]):
+            print(f"{path}: was trained with another {s['model']}.py than the one here")
+        return checkpoint
 
 
 # ---- the command line ----------------------------------------------------------------------------
@@ -365,7 +318,7 @@ def parse(argv):
     parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.",
                         allow_abbrev=False)
     add, whole = parser.add_argument, recipes.whole
-    add("run", metavar="RUN", help="a run's folder or checkpoint; a public code's checkpoint")
+    add("run", metavar="RUN", help="a run's folder, or its checkpoint")
     add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
     add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
     add("--T_L", type=whole, help="updates of the thoughts before each (the run's)")
@@ -399,8 +352,6 @@ def main(argv=None):
     args = parse(argv)
     device = pick_device(args.device)
     changes = {name: vars(args)[name] for name in ("T_H", "T_L", "data") if vars(args)[name]}
-    if args.data:  # those numbers are of the run's own puzzles
-        changes |= dict(train_puzzles=None, test_puzzles=None)
     model, task, table, s = open_run(args.run, device, **changes)
     if task.note:
         print(task.note)

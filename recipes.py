@@ -39,7 +39,7 @@ SETTINGS = [
     ("decay", 0.0, share, "the share of the training, at its end, over which the rates fall to 0"),
     ("weight_decay", 0.1, rate, "weight decay of AdamW"),
     ("ema", 0.999, share, "how much of itself the moving average of the weights keeps, at most"),
-    ("explore", 0.5, share, "the share of slots, drawn anew at each step, that may not halt yet"),
+    ("explore", 0.5, share, "the share of slots that may not halt before a random step"),
     ("hints", 0.0, share, "the largest share of cells given as hints, at the start (not ARC)"),
     ("hints_end", 0.0, share, "the largest share of cells given as hints, at the end"),
     ("puzzle_lr", 0.1, rate, "learning rate of the puzzle embeddings (ARC)"),

@@ -33,6 +33,7 @@ import evaluate
 import recipes
 import train
 from arc import PuzzleEmbeddings
+from experiments import public
 from hrm import HRM
 from trm import TRM, truncated_normal
 
@@ -418,8 +419,9 @@ def call(command, code=0):
     """What a command line writes, on the CPU where it names no device. If it is to fail with this
     code, one line to standard error."""
     program, *arguments = command.split()
-    main = {"train": train.main, "evaluate": evaluate.main}[program]
-    arguments += [] if "--device" in arguments else ["--device", "cpu"]
+    main = {"train": train.main, "evaluate": evaluate.main, "public": public.main}[program]
+    if program != "public" and "--device" not in arguments:
+        arguments += ["--device", "cpu"]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         found = cli.in_one_line(main, arguments)
@@ -596,10 +598,11 @@ def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here)
 
 
 TWO_PROCESSES = """
-import torch, torch.distributed as dist, train
+import sys, torch, torch.distributed as dist, train
 from arc import PuzzleEmbeddings
 from hrm import HRM
-dist.init_process_group("gloo")
+meeting = dist.FileStore("meeting", 2)
+dist.init_process_group("gloo", store=meeting, rank=int(sys.argv[1]), world_size=2)
 torch.manual_seed(0)
 model, whole = [HRM(7, 5, hidden_size=8, num_heads=2, layers=1, prefix_len=1) for _ in range(2)]
 whole.load_state_dict(model.state_dict())
@@ -622,24 +625,22 @@ dist.destroy_process_group()
 """
 
 
-def two_processes(*command):
-    """What a Python program writes that torchrun has started in two processes."""
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
-    run = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": str(HERE)})
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
 def test_two_processes_make_the_step_that_one_makes_with_the_whole_batch(here):
     Path("two.py").write_text(TWO_PROCESSES)
-    two_processes("two.py")
+    both = [subprocess.Popen([sys.executable, "two.py", rank], stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, "PYTHONPATH": str(HERE)}) for rank in "01"]
+    for process in both:
+        _, written = process.communicate()
+        assert process.returncode == 0, written
 
 
 def test_two_processes_go_on_with_a_run_and_evaluate_it_once(here):
     shutil.copytree("run", "pair")
-    written = two_processes(HERE / "train.py", *"--resume pair --steps 5 --device cpu".split())
-    assert written.count("test puzzles with") == 1
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
+    resume = [HERE / "train.py", *"--resume pair --steps 5 --device cpu".split()]
+    run = subprocess.run([sys.executable, *torchrun, *resume], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("test puzzles with") == 1
     assert load("pair")["step"] == 5 and len(load("pair")["slots"]["steps"]) == 2
 
 
@@ -782,7 +783,7 @@ def test_answers_are_written_also_where_no_solution_is_known(here):
     right = sum(answer == KNOWN[question] for question, answer, _ in zip(*answers_in("a.csv")))
     assert 0 < right < 30 and exact_row(out)[-1] == round(100 * right / 30, 1)
     refused = call("train --data unknown.csv --out no", code=2)
-    assert "unknown.csv: no puzzles with answers to train on" in refused
+    assert "unknown.csv: no puzzles to train on: those of a folder" in refused
 
 
 def test_arc_answers_the_tasks_that_it_was_trained_on(here):
@@ -823,8 +824,9 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
     ("train --out run", "run: holds a run"),
     ("train --data no", "No such file"), ("train --resume nowhere", "No such file"),
     ("train --resume run --lr 1", "--lr: a run goes on as it was, but for steps, data"),
-    ("train --resume run --steps 5 --data few/sudoku/test.csv", "not what the run was trained on"),
-    (f"train --resume {TRAINED / 'trm-sudoku'}", "cannot go on"),
+    ("train --resume run --data few/sudoku/test.csv", "no puzzles to train on"),
+    (f"train --resume run --data {TRAINED.parent / 'sudoku/small'}", "not what the run was"),
+    (f"train --resume {TRAINED / 'trm-sudoku'}", "no training to go on with"),
     ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
     ("evaluate run --answers no/a.csv", "no/a.csv: exists already, or its folder does not")])
 def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
@@ -879,7 +881,7 @@ def test_both_models_have_one_recipe_but_for_weight_decay_and_the_papers_are_the
 @pytest.mark.parametrize("kind, before, T_L", [
     ("hrm", "_orig_mod.model.inner.", 2), ("hrm", "model.inner.", 8),  # 8 with learned positions
     ("trm", "model.inner.", 6), ("trm-mlp", "inner.", 6)])
-def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L):
+def test_the_authors_weights_compute_what_the_papers_say(here, kind, before, T_L):
     hrm, (model_class, mixer) = kind == "hrm", KINDS[kind]
     torch.manual_seed(0)
     sizes = dict(hidden_size=16, num_heads=8, layers=2, mixer=mixer, prefix_len=1 if hrm else 16,
@@ -891,25 +893,27 @@ def test_public_checkpoints_compute_what_the_papers_say(here, kind, before, T_L)
         if name.startswith("halt_head") and not hrm:
             tensor = torch.cat((tensor, tensor + 1))  # a second logit that nothing uses
         name = name.replace("net.", "L_net.") if name.startswith("net.") else name
-        for public, ours in evaluate.NAMES.items():
-            name = name.replace(ours, public)
+        for their, ours in public.NAMES.items():
+            name = name.replace(ours, their)
         theirs[before + name] = tensor
     for name in ("embed_tokens.embedding_weight", "L_level.layers.1.mlp.gate_up_proj.weight",
                  "q_head.bias", "lm_head.weight", "H_init", "puzzle_emb.weights"):
         assert before + name in theirs
     torch.save({"epoch": 1, "state_dict": theirs} if hrm else theirs, "public.pt")  # Lightning's
-    net, task, table, _ = evaluate.open_run("public.pt", data="few/sudoku")
+    folder = f"{kind}-{T_L}"
+    out = call(f"public public.pt {folder}")
+    assert f"{kind[:3].upper()} on sudoku; taken for granted: 8 heads, T_H" in out
+    net, task, table, _ = evaluate.open_run(folder, data="few/sudoku")
     assert same(dict(net.state_dict()), w) and table.equal(embedding)
     inputs, w = task.splits["test"]["inputs"][:2].long(), {k: v.double() for k, v in w.items()}
     carry, *heads = net(net.initial_carry(2), inputs, table[[0, 0]])
     plain = [w[name].expand(2, net.embedding.length, 16) for name in ("z_H_init", "z_L_init")]
     plain = plain_step(w, plain, inputs, embedding.double(), 2 if hrm else 3, T_L, heads=8)
     assert close((*carry, *heads), plain)
-    out = call("evaluate public.pt --data few/sudoku --N_sup 1")
-    assert f"weights of {kind[:3].upper()} on sudoku, with 8 heads" in out
-    assert "exact accuracy" in out
+    assert "exact accuracy" in call(f"evaluate {folder} --data few/sudoku --N_sup 1")
+    assert "no training to go on with" in call(f"train --resume {folder}", code=2)
     torch.save({"model": net.state_dict(), "epoch": 1}, "own.pt")
-    assert "weights without settings; build a model" in call("evaluate own.pt", code=2)
+    assert "own.pt: weights without settings" in call("evaluate own.pt", code=2)
     theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(12, 16)  # ARC's tokens
     torch.save(theirs, "public.pt")
-    assert "nor a public code's weights for Sudokus" in call("evaluate public.pt", code=2)
+    assert "public.pt: not the authors' weights for" in call("public public.pt other", code=2)

@@ -1,6 +1,6 @@
 """Train HRM or TRM: `python train.py --model trm --task sudoku`.
 
-The N_sup loop, as the talk writes it, trains on the same batch again and again:
+In the talk, the N_sup loop trains on each batch N_sup times in a row:
 
     for x, y in batches:
         carry = model.initial_carry(len(x))
@@ -13,9 +13,10 @@ The N_sup loop, as the talk writes it, trains on the same batch again and again:
 
 Here, as in both papers' codes, one turn of the inner loop is a training step: `train_step`. The
 batch has slots. A slot keeps its puzzle, and that puzzle's carry, detached by forward, until the
-puzzle halts or has had N_sup refinement steps. Then `refill` gives the slot to a fresh puzzle with
-a fresh carry, while the others go on. Where nothing halts early, and halting is not learned, both
-loops compute the same weights. [H] is HRM's paper, arXiv 2506.21734, [J] TRM's, arXiv 2510.04871.
+puzzle halts, at the latest after N_sup refinement steps. Then `refill` gives the slot to a fresh
+puzzle with a fresh carry, while the others go on: so a batch has puzzles of different ages. Where
+nothing halts early, and halting is not learned, both loops compute the same weights. [H] is HRM's
+paper, arXiv 2506.21734, [J] TRM's, arXiv 2510.04871.
 """
 import copy
 import os
@@ -39,9 +40,9 @@ WORLD = int(os.environ.get("WORLD_SIZE", 1))  # and how many there are
 
 
 def fresh_slots(model, puzzles, dtype=torch.float32):
-    """Puzzles ({"inputs", "labels" (B, S), on ARC "ids" (B,)}) with the first carry, (B, positions,
-    D) each, and no refinement step made. They are marked as halted: the first slots of all only
-    hold the place, and `refill` replaces them before they are used."""
+    """Puzzles ({"inputs", "labels" (B, S), on ARC "ids" (B,)}) with the first carry, (B, prefix
+    + S, D) each, and no refinement step made. They are marked as halted, until `train_step` marks
+    them anew: the first slots of all only hold the place, and `refill` replaces them."""
     z_H, z_L = model.initial_carry(len(puzzles["inputs"]), dtype)
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
     return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps,
@@ -49,7 +50,7 @@ def fresh_slots(model, puzzles, dtype=torch.float32):
 
 
 def refill(slots, fresh):
-    """The slots in which the puzzles that halted have left their place to fresh ones."""
+    """All slots: where a puzzle has halted, the fresh one; where none has, the puzzle goes on."""
     refilled = {}
     for name, new in fresh.items():
         halted = slots["halted"].view([-1] + [1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)
@@ -63,25 +64,25 @@ def train_step(model, optimizer, slots, N_sup, min_steps=0, embeddings=None, emb
     PuzzleEmbeddings, which learn with the rate embeddings_lr. Changes the weights and embeddings.
     Returns the slots after the step, with the new carry, step count and who has halted; the loss,
     a tensor; which answers are right, (B,)."""
-    inside = getattr(model, "module", model)  # the model itself, in one of several processes
+    plain = getattr(model, "module", model)  # without what joins several processes
     inputs, labels, carry = slots["inputs"], slots["labels"], (slots["z_H"], slots["z_L"])
     puzzle_embedding = embeddings.rows(slots["ids"]) if embeddings else None  # (B, D)
     carry, logits, halt_logits = model(carry, inputs, puzzle_embedding)
     steps = slots["steps"] + 1
     last = steps >= N_sup  # the talk's range(N_sup)
     right = evaluate.all_right(logits.argmax(-1), labels)
-    halting_loss = inside.halting_loss(halt_logits, right)
-    if inside.looks_ahead:  # HRM alone: a second forward, without gradient
+    halting_loss = plain.halting_loss(halt_logits, right)
+    if plain.looks_ahead:  # HRM alone: a second forward, without gradient
         with torch.no_grad():
             _, _, ahead = model(carry, inputs, puzzle_embedding)
-        halting_loss = halting_loss + inside.going_on_loss(halt_logits, ahead, last)
+        halting_loss = halting_loss + plain.going_on_loss(halt_logits, ahead, last)
     loss = (answer_loss(logits, labels) + halting_loss).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
     if embeddings:
         embeddings.step(slots["ids"], puzzle_embedding.grad, embeddings_lr)
-    halted = last | (inside.halts(halt_logits) & (steps >= min_steps))
+    halted = last | (plain.halts(halt_logits) & (steps >= min_steps))
     slots = {**slots, "z_H": carry[0], "z_L": carry[1], "steps": steps, "halted": halted}
     return slots, loss.detach(), right
 
@@ -130,13 +131,15 @@ def train(s, task, device, folder, saved=None):
     if saved:
         slots, step, seconds = go_on(saved, folder, parts, slots)
     evaluate.compile_if_asked(s.compile, model, device)
-    net = model
+    parallel = model
     if WORLD > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         torch.manual_seed(s.seed + RANK + step)
         slots = fresh_slots(model, task.batch(size), dtype)
-        net = DistributedDataParallel(model, broadcast_buffers=False)
+        parallel = DistributedDataParallel(model, broadcast_buffers=False)
     if RANK == 0:
+        if not saved:
+            cli.claim(folder)
         log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, step, s.steps, task.blank)
         save(folder, s, step, seconds, parts, slots)
     begun, losses = time.time() - seconds, []
@@ -149,8 +152,8 @@ def train(s, task, device, folder, saved=None):
             puzzles = data.give_hints(task.batch(size), hints)
             slots = refill(slots, fresh_slots(model, puzzles, dtype))
             min_steps = exploration(size, N_sup, s.explore, device)
-            slots, loss, right = train_step(net, optimizer, slots, N_sup, min_steps, embeddings,
-                                            rate(step, s) * s.puzzle_lr)
+            slots, loss, right = train_step(parallel, optimizer, slots, N_sup, min_steps,
+                                            embeddings, rate(step, s) * s.puzzle_lr)
             keep = min(s.ema, (1 + step) / (5 + step))  # short at first: it forgets the start soon
             for kept, weight in zip(average.parameters(), model.parameters()):
                 kept.lerp_(weight.detach(), 1 - keep)
@@ -209,11 +212,14 @@ def main(argv=None):
     folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}{seed}")
     if s.resume:
         saved = evaluate.load_checkpoint(folder)
+        if "model" not in saved:
+            raise cli.BadInput(f"{folder}: has the weights alone, and no training to go on with")
         vars(s).update(saved["settings"] | given)  # what may be given: recipes.MAY_CHANGE
     task = data.load_task(s, device)
     count = len(task.splits["train"]["inputs"])
     if not count:
-        raise cli.BadInput(f"{s.data}: no puzzles with answers to train on")
+        raise cli.BadInput(f"{s.data}: no puzzles to train on: those of a folder's train.csv, or "
+                           "of a file with 20 or more, and with answers")
     if saved and s.puzzles != data.fingerprint(task):
         raise cli.BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
     s.puzzles, s.dtype = data.fingerprint(task), evaluate.pick_dtype(s.dtype, device)
@@ -221,8 +227,6 @@ def main(argv=None):
     if RANK == 0:
         evaluate.describe(s, task, device)
         print(f"{count:,} training puzzles; the run's folder is {folder}", flush=True)
-        if not saved:
-            cli.claim(folder)
     train(s, task, device, folder, saved)
     if WORLD > 1:  # not in train: while its DistributedDataParallel is there, this can hang
         dist.barrier()  # no process ends before the others are done

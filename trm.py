@@ -13,7 +13,7 @@ One call of the model is one refinement step. In the talk's names:
 
 The N_sup loop around it is in train.py. `diff hrm.py trm.py` shows what TRM changed.
 [H] is HRM's paper, arXiv 2506.21734, [J] TRM's, arXiv 2510.04871. In shapes, B is the number of
-puzzles, S of positions (prefix and cells), D of channels.
+puzzles, P of positions (prefix and cells), D of channels.
 """
 import math
 
@@ -41,10 +41,10 @@ class TRM(nn.Module):
         self.z_L_init = nn.Buffer(truncated_normal((hidden_size,), std=1))
 
     def forward(self, carry, inputs, puzzle_embedding=None):
-        """One refinement step. carry: (z_H, z_L), each (B, S, D), `initial_carry`'s or that of the
+        """One refinement step. carry: (z_H, z_L), each (B, P, D), `initial_carry`'s or that of the
         step before. inputs: (B, seq_len) token ids. puzzle_embedding: (B, D), or None. Returns the
         carry, detached: each step learns from its own loss, and memory does not grow with N_sup;
-        the answer's logits (B, seq_len, vocab_size); halting logits (B, 1)."""
+        the answer's logits (B, seq_len, vocab_size); halting logits (B, 1), of position 0."""
         z_H, z_L = carry
         x = self.embedding(inputs, puzzle_embedding).to(z_H.dtype)
         with torch.no_grad():
@@ -62,7 +62,7 @@ class TRM(nn.Module):
         return z_H, z_L
 
     def initial_carry(self, batch_size, dtype=torch.float32):
-        """(z_H, z_L), each (B, S, D), in the dtype to compute in. The talk starts them at zeros;
+        """(z_H, z_L), each (B, P, D), in the dtype to compute in. The talk starts them at zeros;
         both public codes, and this one, use one fixed random vector each."""
         copies = batch_size, self.embedding.length, 1
         return self.z_H_init.to(dtype).repeat(copies), self.z_L_init.to(dtype).repeat(copies)
@@ -95,7 +95,7 @@ class Embedding(nn.Module):
         prefix = cells.new_zeros(len(cells), self.prefix_len, cells.shape[-1])
         if puzzle_embedding is not None:
             prefix[:, 0] = puzzle_embedding
-        x = torch.cat((prefix, cells), dim=1)  # (B, S, D)
+        x = torch.cat((prefix, cells), dim=1)  # (B, P, D)
         if self.positions is not None:
             x = math.sqrt(0.5) * (x + self.positions)  # the sum is as large as each of the two
         return math.sqrt(x.shape[-1]) * x
@@ -108,7 +108,7 @@ class Net(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList([Block(**block) for _ in range(layers)])
 
-    def forward(self, state, injection):  # both (B, S, D)
+    def forward(self, state, injection):  # both (B, P, D)
         h = state + injection
         for block in self.blocks:
             h = block(h)
@@ -130,13 +130,13 @@ class Block(nn.Module):
             self.mix = SwiGLU(length, expansion)  # each position has weights of its own
         self.mlp = SwiGLU(hidden_size, expansion)
 
-    def forward(self, h):  # (B, S, D)
+    def forward(self, h):  # (B, P, D)
         if self.mixer == "attention":
             h = rms_norm(h + self.attention(h))
         else:
-            h = h.transpose(1, 2)  # (B, D, S)
+            h = h.transpose(1, 2)  # (B, D, P)
             h = rms_norm(h + self.mix(h))  # this norm runs over the positions, channel by channel
-            h = h.transpose(1, 2)  # (B, S, D)
+            h = h.transpose(1, 2)  # (B, P, D)
         return rms_norm(h + self.mlp(h))
 
 
@@ -153,13 +153,13 @@ class Attention(nn.Module):
         self.output = Linear(hidden_size, hidden_size)
         half = hidden_size // num_heads // 2
         speed = 10000.0 ** (-torch.arange(half) / half)  # (half,), radians a position
-        angle = torch.outer(torch.arange(length), speed)  # (S, half)
+        angle = torch.outer(torch.arange(length), speed)  # (P, half)
         self.cos = nn.Buffer(angle.cos(), persistent=False)
         self.sin = nn.Buffer(angle.sin(), persistent=False)
 
-    def forward(self, h):  # (B, S, D)
-        qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, S, 3, heads, width)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, S, width)
+    def forward(self, h):  # (B, P, D)
+        qkv = self.qkv(h).unflatten(-1, (3, self.num_heads, -1))  # (B, P, 3, heads, width)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, P, width)
         if self.rotary:
             q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         h = F.scaled_dot_product_attention(q, k, v)

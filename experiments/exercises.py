@@ -20,7 +20,7 @@ def latent_recursion(net, z_H, z_L, x, T_L):
 
     net(state, injection) -> the new state. To think, the net renews the thoughts z_L, and the sum
     of the answer and the puzzle, z_H + x, is injected. To answer, it renews the answer z_H, and the
-    thoughts alone are injected. All are (B, S, D). Returns z_H, z_L, with the whole gradient.
+    thoughts alone are injected. All are (B, P, D). Returns z_H, z_L, with the whole gradient.
     """
     raise NotImplementedError
 
@@ -29,7 +29,7 @@ def hrm_step(L_net, H_net, z_H, z_L, x, T_H, T_L):
     """One refinement step of HRM ([H] section 2; talk: two frequencies).
 
     L_net(z_L, z_H + x) thinks, T_H * T_L times in all. After every T_L of these H_net(z_H, z_L)
-    answers once. All are (B, S, D). Returns z_H, z_L, whose gradient goes through the last call of
+    answers once. All are (B, P, D). Returns z_H, z_L, whose gradient goes through the last call of
     each net, and through no call before: the 1-step gradient.
     """
     raise NotImplementedError

@@ -35,7 +35,7 @@ def read_columns(path):
     if any(names):
         rows = rows[1:]
     else:
-        names = ["question", "answer"][: len(names)]
+        names = ["question", "answer"][: max(len(fields) for _, fields in rows)]
     columns = {name: [fields[place] if place < len(fields) else "" for _, fields in rows]
                for place, name in enumerate(names) if name}
     return columns, [line for line, _ in rows]
@@ -103,17 +103,18 @@ def read_splits(place, read_file, train_puzzles=None):
 
     place: a folder with test.csv, maybe train.csv and maybe valid.csv, or with folders of arrays in
     their place; or one csv file, whose last tenth is the test (at most 1,000 puzzles; all of them
-    where there are no answers). read_file: path -> (questions, answers), such as read_sudoku.
-    train_puzzles: how many of the training puzzles to keep. Without others, a tenth of them serves
-    for validation (at most 200). Both are drawn at random, the same ones in every run.
+    where there are no answers, or fewer than 20 puzzles). read_file: path -> (questions, answers),
+    such as read_sudoku. train_puzzles: how many of the training puzzles to keep. Without others, a
+    tenth of them serves for validation (at most 200). Both are drawn at random, the same ones in
+    every run.
     """
     place, notes = Path(place), []
     splits = read_folder(place, read_file) if place.is_dir() else {"test": read_file(place)}
     questions, answers = splits["test"]
     if answers is None:
         notes.append("the test has no answers")
-    elif place.is_file():
-        count = max(1, min(1000, len(questions) // 10))
+    elif place.is_file() and len(questions) >= 20:
+        count = min(1000, len(questions) // 10)
         splits["train"] = questions[:-count], answers[:-count]
         splits["test"] = questions[-count:], answers[-count:]
         notes.append(f"of its {len(questions):,} puzzles the last {count:,} are the test")

@@ -67,6 +67,14 @@ def test_one_file_with_the_usual_columns_or_without_a_header_is_cut(tmp_path, he
     assert note.startswith("of its 200 puzzles the last 20 are the test; 18 of the training puzz")
 
 
+def test_a_few_puzzles_are_all_the_test(tmp_path):
+    write(tmp_path, {"few.csv": csv_file(SUDOKUS[:19])})
+    splits, note = read.read_splits(tmp_path / "few.csv", read.read_sudoku)
+    assert sizes_of(splits) == [0, 0, 19] and splits["test"][1].tolist() == numbers_of(
+        SUDOKUS[:19], 2)
+    assert note == "no training puzzles, which evaluate.py does without"
+
+
 def test_puzzles_without_answers_can_only_be_the_test(tmp_path):
     unknown = "\n".join(line.split(",")[1] for line in SUDOKUS[:30])
     write(tmp_path, {"list.txt": unknown, "test.csv": f"question\n{unknown}",
@@ -184,6 +192,7 @@ BAD_TASKS = [[], {"train": [PAIR]}, {**TASK, "train": []}, {**TASK, "train": [{"
         ("", "line 1: no column 'question'"),
         (f"question,rating\n{QUESTION},0", "line 1: no column 'answer'"),
         (f"{HEADER}{GOOD}\nm,{QUESTION}", "line 3: the answer is not 81 of these"),
+        (f"{QUESTION}\n{QUESTION},{ANSWER}", "line 1: the answer is not 81 of these"),
         (f"{HEADER}m,{'1' * 81},{ANSWER},0", "line 2: two givens contradict each other"),
         (f"{HEADER}m,{'.' * 81},{'1' * 81},0", "line 2: the answer is no solution"),
         (f"{HEADER}m,{QUESTION},{ANSWER[::-1]},0", "line 2: the answer is no solution")]),
