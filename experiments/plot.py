@@ -7,7 +7,7 @@ import torch
 
 import cli
 import evaluate
-from experiments.run import ARMS
+from experiments.run import ARMS, name_of
 from puzzles.draw import INK, LINE, NEW, WRONG, svg_page, svg_text
 
 HERE = Path(__file__).parent
@@ -23,6 +23,8 @@ CLAIMS = {
     "one state": "6. x in every call, and one state",
     "HRM": "HRM in place of TRM",
 }
+# The table's columns: the words at their head, after how many steps, and by which recipe.
+COLUMNS = [("after 4 steps", 4, ""), ("after 16", 16, ""), ("older, after 4", 4, "older recipe")]
 # 95% of Student's t, for 2, 3, ... 10 trainings.
 STUDENT = 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26
 
@@ -32,9 +34,11 @@ def exact_by_seed(rows, claim, steps):
     return {row["seed"]: float(row[f"exact_{steps}"]) for row in rows if row["claim"] == claim}
 
 
-def differences(rows, claim, steps=4):
-    """What each seed gains (or loses) against the reference of the same seed, in points."""
-    reference, arm = (exact_by_seed(rows, name, steps) for name in ("reference", claim))
+def differences(rows, claim, steps=4, more=""):
+    """What each seed gains (or loses) against the reference of the same seed, in points. more: what
+    stands behind both names in results.csv."""
+    reference, arm = (exact_by_seed(rows, name_of(name, more), steps)
+                      for name in ("reference", claim))
     return [arm[seed] - reference[seed] for seed in sorted(arm) if seed in reference]
 
 
@@ -46,15 +50,20 @@ def interval(gains):
 
 
 def claims_table(rows):
-    """The lines of a table in Markdown: each arm's differences after 4 and after 16 steps, with
-    their intervals, bold where 0 is outside."""
-    lines = ["| what is changed | how | after 4 steps | after 16 |", "|---|---|---|---|"]
+    """The lines of a table in Markdown: each arm's mean differences, with their intervals, bold
+    where 0 is outside; a dash where there are none."""
+    heads = " | ".join(words for words, _, _ in COLUMNS)
+    lines = [f"| what is changed | how | {heads} |", "|---|---" + "|---" * len(COLUMNS) + "|"]
     for claim, words in CLAIMS.items():
         model, flags, patch = ARMS[claim]
         how = f"patch `{patch}`" if patch else f"`{flags or f'--model {model}'}`"
         cells = []
-        for steps in (4, 16):
-            mean, half = interval(differences(rows, claim, steps))
+        for _, steps, more in COLUMNS:
+            gains = differences(rows, claim, steps, more)
+            if len(gains) < 2:
+                cells.append("–")
+                continue
+            mean, half = interval(gains)
             text = f"{mean:+.1f} ± {half:.1f}".replace("-", "−")
             cells.append(f"**{text}**" if abs(mean) > half else text)
         lines.append(f"| {words} | {how} | {' | '.join(cells)} |")

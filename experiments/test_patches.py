@@ -257,13 +257,14 @@ def test_the_commands_of_results_csv_can_be_run():
 
 
 def test_the_table_has_the_differences_of_each_seed(monkeypatch):
-    exact = {"reference": "90.0 80.0 70.0", "two nets": "91.0 81.5 72.0", "HRM": "89.0 79.5 75.0"}
+    exact = {"reference": "90.0 80.0 70.0", "two nets": "91.0 81.5 72.0", "HRM": "89.0 79.5 75.0",
+             "reference, older recipe": "50.0 50.0", "two nets, older recipe": "59.0 61.0"}
     rows = [{"claim": claim, "seed": str(seed), "exact_4": figure, "exact_16": "50.0"}
             for claim, each in exact.items() for seed, figure in enumerate(each.split())]
     monkeypatch.setattr(plot, "CLAIMS", {"two nets": "two", "HRM": "the other"})
     *_, two, other = plot.claims_table(rows[::-1])  # +1, +1.5, +2; -1, -0.5, +5
-    assert two == "| two | patch `two-nets` | **+1.5 ± 1.2** | +0.0 ± 0.0 |"
-    assert other == "| the other | `--model hrm` | +1.2 ± 8.3 | +0.0 ± 0.0 |"
+    assert two == "| two | patch `two-nets` | **+1.5 ± 1.2** | +0.0 ± 0.0 | +10.0 ± 12.7 |"
+    assert other == "| the other | `--model hrm` | +1.2 ± 8.3 | +0.0 ± 0.0 | – |"
     assert plot.interval([1.0, 2.0, 3.0, 4.0, 6.0]) == pytest.approx((3.2, 2.388), abs=4e-3)
 
 
