@@ -131,8 +131,9 @@ class Log:
         cells, names = "cells" if blank is None else "blanks", [f"exact_{n}" for n in shown_steps]
         self.lines = [",".join(["step", "seconds", "loss", *names, cells])]
         if step and path.exists():
-            self.lines += [line for line in path.read_text().splitlines()[1:]
-                           if int(line.split(",")[0]) <= step]
+            with blaming(path, "not the log of this run; the run goes on without it"):
+                self.lines += [line for line in path.read_text().splitlines()[1:]
+                               if int(line.split(",")[0]) <= step]
         print(f"                        | exact after refinement steps             | {cells:>6s}\n"
               f"  step    time     loss | {''.join(f'{n:8d}' for n in shown_steps)} |  right")
 
@@ -193,15 +194,15 @@ def write_or_say(path, content):
 
 def claim(folder):
     """Make a folder for a new run alone, which no other has begun in. Raises BadInput."""
+    os.makedirs(folder, exist_ok=True)
     try:
-        os.makedirs(folder, exist_ok=True)
         open(Path(folder, "checkpoint.pt"), "x").close()
     except FileExistsError:
-        raise BadInput(f"{folder}: holds a run; --resume goes on with it, "
-                       "--out makes another") from None
+        raise BadInput(f"{folder}: holds a run; train.py --resume goes on with it, "
+                       "or name another folder") from None
 
 
 def quoted(path):
     """A path as it can be pasted into any shell."""
     text = Path(path).as_posix()
-    return f'"{text}"' if " " in text else text
+    return text if re.fullmatch(r"[\w./:-]+", text) else f'"{text}"'

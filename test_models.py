@@ -586,9 +586,13 @@ def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeyp
         patch.setattr(train, "train_step", lambda *_: signal.raise_signal(2) or 1 / 0)
         with pytest.raises(ZeroDivisionError):  # a crash in the first step
             call(f"{TRAIN['sudoku']} --steps 1 --out claimed")
-    assert "claimed: holds a run" in call(f"{TRAIN['sudoku']} --steps 1 --out claimed", code=2)
+    assert "claimed: holds a run; " in call(f"{TRAIN['sudoku']} --steps 1 --out claimed", code=2)
     call("train --resume claimed")
     assert load("claimed")["step"] == 1
+    with monkeypatch.context() as patch:  # Ctrl-C even before leaves the folder free
+        patch.setattr(evaluate, "compile_if_asked", lambda *_: signal.raise_signal(2))
+        assert cli.in_one_line(train.main, [*TRAIN["sudoku"].split()[1:], "--out", "free"]) == 130
+    call(f"{TRAIN['sudoku']} --steps 1 --out free")
 
 
 def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here):
@@ -598,11 +602,10 @@ def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here)
 
 
 TWO_PROCESSES = """
-import sys, torch, torch.distributed as dist, train
+import torch, torch.distributed as dist, train
 from arc import PuzzleEmbeddings
 from hrm import HRM
-meeting = dist.FileStore("meeting", 2)
-dist.init_process_group("gloo", store=meeting, rank=int(sys.argv[1]), world_size=2)
+dist.init_process_group("gloo")
 torch.manual_seed(0)
 model, whole = [HRM(7, 5, hidden_size=8, num_heads=2, layers=1, prefix_len=1) for _ in range(2)]
 whole.load_state_dict(model.state_dict())
@@ -625,22 +628,24 @@ dist.destroy_process_group()
 """
 
 
+def two_processes(*command):
+    """What a Python program writes that torchrun has started in two processes."""
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
+    run = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": str(HERE)})
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 def test_two_processes_make_the_step_that_one_makes_with_the_whole_batch(here):
     Path("two.py").write_text(TWO_PROCESSES)
-    both = [subprocess.Popen([sys.executable, "two.py", rank], stderr=subprocess.PIPE, text=True,
-                             env={**os.environ, "PYTHONPATH": str(HERE)}) for rank in "01"]
-    for process in both:
-        _, written = process.communicate()
-        assert process.returncode == 0, written
+    two_processes("two.py")
 
 
 def test_two_processes_go_on_with_a_run_and_evaluate_it_once(here):
     shutil.copytree("run", "pair")
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
-    resume = [HERE / "train.py", *"--resume pair --steps 5 --device cpu".split()]
-    run = subprocess.run([sys.executable, *torchrun, *resume], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.count("test puzzles with") == 1
+    written = two_processes(HERE / "train.py", *"--resume pair --steps 5 --device cpu".split())
+    assert written.count("test puzzles with") == 1
     assert load("pair")["step"] == 5 and len(load("pair")["slots"]["steps"]) == 2
 
 
@@ -783,7 +788,7 @@ def test_answers_are_written_also_where_no_solution_is_known(here):
     right = sum(answer == KNOWN[question] for question, answer, _ in zip(*answers_in("a.csv")))
     assert 0 < right < 30 and exact_row(out)[-1] == round(100 * right / 30, 1)
     refused = call("train --data unknown.csv --out no", code=2)
-    assert "unknown.csv: no puzzles to train on: those of a folder" in refused
+    assert "unknown.csv: no puzzles to train on. A folder needs" in refused
 
 
 def test_arc_answers_the_tasks_that_it_was_trained_on(here):
@@ -917,3 +922,6 @@ def test_the_authors_weights_compute_what_the_papers_say(here, kind, before, T_L
     theirs[before + "embed_tokens.embedding_weight"] = torch.zeros(12, 16)  # ARC's tokens
     torch.save(theirs, "public.pt")
     assert "public.pt: not the authors' weights for" in call("public public.pt other", code=2)
+    for own in ("own.pt", "run/checkpoint.pt"):
+        assert f"{own}: no weights of the authors" in call(f"public {own} other", code=2)
+    assert not Path("other").exists()

@@ -131,6 +131,8 @@ def train(s, task, device, folder, saved=None):
     if saved:
         slots, step, seconds = go_on(saved, folder, parts, slots)
     evaluate.compile_if_asked(s.compile, model, device)
+    if RANK == 0 and not saved:
+        cli.claim(folder)
     parallel = model
     if WORLD > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -138,8 +140,6 @@ def train(s, task, device, folder, saved=None):
         slots = fresh_slots(model, task.batch(size), dtype)
         parallel = DistributedDataParallel(model, broadcast_buffers=False)
     if RANK == 0:
-        if not saved:
-            cli.claim(folder)
         log = cli.Log(folder / "log.csv", evaluate.SHOWN_STEPS, step, s.steps, task.blank)
         save(folder, s, step, seconds, parts, slots)
     begun, losses = time.time() - seconds, []
@@ -218,8 +218,8 @@ def main(argv=None):
     task = data.load_task(s, device)
     count = len(task.splits["train"]["inputs"])
     if not count:
-        raise cli.BadInput(f"{s.data}: no puzzles to train on: those of a folder's train.csv, or "
-                           "of a file with 20 or more, and with answers")
+        raise cli.BadInput(f"{s.data}: no puzzles to train on. A folder needs a train.csv, and a "
+                           "file needs 20 puzzles or more, with answers")
     if saved and s.puzzles != data.fingerprint(task):
         raise cli.BadInput(f"{s.data or 'the bundled puzzles'}: not what the run was trained on")
     s.puzzles, s.dtype = data.fingerprint(task), evaluate.pick_dtype(s.dtype, device)

@@ -61,7 +61,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     with cli.blaming(args.file, "not a checkpoint, or damaged"):
         public = torch.load(args.file, map_location="cpu", weights_only=True)
-        checkpoint = checkpoint_of(public.get("state_dict", public.get("model", public)), args.file)
+        public = public.get("state_dict", public.get("model", public))
+        if "settings" in public or "embedding.tokens" in public:
+            raise cli.BadInput(f"{args.file}: no weights of the authors, but of this project")
+        checkpoint = checkpoint_of(public, args.file)
     s, path = checkpoint["settings"], Path(args.folder, "checkpoint.pt")
     cli.claim(args.folder)
     cli.write_atomically(path, lambda file: torch.save(checkpoint, file))

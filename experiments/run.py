@@ -57,8 +57,9 @@ def row_of(claim, seed, more):
     exact = re.findall("([0-9.]+)%", re.search("exact accuracy .*", done.stdout)[0])
     halting = re.search(r"learned halting +([0-9.]+)% +(after [0-9.]+ steps)", done.stdout)
     print(f"{claim}, seed {seed}: {', '.join(exact)}", flush=True)
+    exact += [""] * (7 - len(exact))  # after 1, 2, 4, ... 64 steps
     return [name_of(claim, more), f"python {' '.join(command)}", patch, seed, 1, "float32", *exact,
-            "", "", " ".join(halting.groups())]
+            " ".join(halting.groups())]
 
 
 def main(argv=None):
@@ -73,12 +74,17 @@ def main(argv=None):
     wanted = [(claim, seed, args.more) for seed in args.seeds for claim in claims
               if (name_of(claim, args.more), str(seed)) not in made]
     print(f"{len(wanted)} trainings to make", flush=True)
+
+    def make(arm):
+        row = row_of(*arm)
+        with open(RESULTS, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(row)
+
     with ThreadPoolExecutor(2) as two:
-        trainings = [two.submit(row_of, *arm) for arm in wanted]
+        trainings = [two.submit(make, arm) for arm in wanted]
         try:
             for training in as_completed(trainings):
-                with open(RESULTS, "a", newline="", encoding="utf-8") as file:
-                    csv.writer(file, lineterminator="\n").writerow(training.result())
+                training.result()  # raises what went wrong
         finally:  # after Ctrl-C, or where one has failed: those that have not begun do not begin
             two.shutdown(wait=False, cancel_futures=True)
     return 0

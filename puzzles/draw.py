@@ -92,7 +92,8 @@ BY_RULES = "\nA cell is wrong if it is blank, breaks the rules, or overwrites th
 
 def colours_work():
     """Whether standard output is a terminal that shows colours; https://no-color.org is heeded."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not sys.stdout.isatty():
         return False
     return os.name != "nt" or "WT_SESSION" in os.environ  # on Windows only its Terminal does
 

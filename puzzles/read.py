@@ -284,9 +284,10 @@ def read_tasks(path, split):
     """The "training" or "evaluation" tasks -> {name: (demonstrations, tests)}, sorted by name."""
     found, solutions, tasks = {}, {}, {}  # the JSON of tasks, and of their tests' outputs, by name
     try:
-        for file in (path / split).rglob("[!.]*.json"):  # macOS makes ._name.json beside name.json
+        for file in (path / split).rglob("*.json"):
             name = file.relative_to(path / split).with_suffix("").as_posix()
-            found[name] = json.loads(file.read_bytes())
+            if "/." not in f"/{name}":  # macOS makes ._name.json, and Jupyter .ipynb_checkpoints/
+                found[name] = json.loads(file.read_bytes())
         for file in path.glob(f"[!.]*_{split}_challenges.json"):  # Kaggle's
             found |= json.loads(file.read_bytes())
         for file in path.glob(f"[!.]*_{split}_solutions.json"):
@@ -301,8 +302,9 @@ def read_tasks(path, split):
                 pair["output"] = output
             demonstrations = [(grid_of(pair["input"]), grid_of(pair["output"]))
                               for pair in task["train"]]
-            tests = [(grid_of(pair["input"]), grid_of(pair["output"]) if "output" in pair else None)
-                     for pair in task["test"]]
+            tests = [(grid_of(pair["input"]), pair.get("output")) for pair in task["test"]]
+            tests = [(question, None if answer is None else grid_of(answer))
+                     for question, answer in tests]
             if not demonstrations or not tests:
                 raise ValueError
             tasks[name] = demonstrations, tests

@@ -363,6 +363,7 @@ def test_arc_tests_without_output_are_answered_and_not_scored(tmp_path):
     tasks, outputs = bundled_tasks(), {}
     for name, task in tasks["evaluation"].items():
         outputs[name] = [pair.pop("output") for pair in task["test"]]
+        task["test"][-1]["output"] = None  # as some files have it
     blind = Arc(write_tasks(tmp_path, tasks), augmentations=6)
     assert blind.splits["test"]["inputs"].equal(ARC.splits["test"]["inputs"])
     assert not blind.splits["test"]["labels"].any()

@@ -170,6 +170,7 @@ def test_arc_as_people_have_it(tmp_path):
                      "data/training/concept/two.json": {"train": [one], "test": [two]},
                      "data/training/none.json": {"train": [asked], "test": [two]},
                      "data/training/._one.json": b"\0macOS",
+                     "data/training/.ipynb_checkpoints/one-checkpoint.json": b"\0Jupyter",
                      "data/evaluation/one.json": {"train": [one], "test": [asked]}})
     *found, note = read.read_arc(tmp_path)
     in_json = [{name: [[{"input": question.tolist(), "output": answer.tolist()}
