@@ -131,7 +131,7 @@ class Log:
         cells, names = "cells" if blank is None else "blanks", [f"exact_{n}" for n in shown_steps]
         self.lines = [",".join(["step", "seconds", "loss", *names, cells])]
         if step and path.exists():
-            with blaming(path, "not the log of this run; the run goes on without it"):
+            with blaming(path, "not the log of this run; if you delete it, the run goes on"):
                 self.lines += [line for line in path.read_text().splitlines()[1:]
                                if int(line.split(",")[0]) <= step]
         print(f"                        | exact after refinement steps             | {cells:>6s}\n"

@@ -284,14 +284,14 @@ def load_task(s, device):
     folder = "small" if s.scale == "small" else "paper"  # medium trains on the paper's kind, too
     bundled = BUNDLED / s.task / folder
     path = s.data or (bundled if bundled.exists() else BUNDLED / s.task)
-    if s.task not in (*TASKS, "arc"):
-        raise BadInput(f"--task {s.task}: it has no entry in TASKS of data.py")
     if s.task in TASKS:
         task = TASKS[s.task](path, device, s.train_puzzles)
         inputs, labels = task.splits["train"]["inputs"], task.splits["train"]["labels"]
         if (s.hints or s.hints_end) and ((inputs != labels) & (inputs != task.blank)).any():
             raise BadInput(f"--hints: {path} has answers that do not keep what the question gives")
         return task
+    if s.task != "arc":
+        raise BadInput(f"--task {s.task}: it has no entry in TASKS of data.py")
     if s.train_puzzles or s.hints or s.hints_end:
         raise BadInput("--train_puzzles, --hints: not for ARC, which trains on all of its tasks")
     from arc import Arc  # only here: the rest does without it

@@ -574,11 +574,12 @@ def test_a_busy_file_is_tried_again_and_a_log_is_written_the_next_time(here, mon
     assert load("busy")["step"] == 2 and len(Path("busy/log.csv").read_text().split()) == 3
 
 
-def test_the_line_to_go_on_can_be_pasted_where_the_folder_has_a_space(here, monkeypatch, capsys):
+@pytest.mark.parametrize("folder", ["my runs/a", "a&b"])
+def test_the_line_to_go_on_can_be_pasted(here, monkeypatch, capsys, folder):
     Spy(monkeypatch, train, "train_step", lambda *_: signal.raise_signal(2))
-    flags = [*TRAIN["sudoku"].split()[1:], "--steps", "9", "--out", "my runs/a"]
+    flags = [*TRAIN["sudoku"].split()[1:], "--steps", "9", "--out", folder]
     assert cli.in_one_line(train.main, flags) == 130
-    assert capsys.readouterr().err.endswith(' python train.py --resume "my runs/a"\n')
+    assert capsys.readouterr().err.endswith(f' python train.py --resume "{folder}"\n')
 
 
 def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeypatch):
@@ -589,6 +590,8 @@ def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeyp
     assert "claimed: holds a run; " in call(f"{TRAIN['sudoku']} --steps 1 --out claimed", code=2)
     call("train --resume claimed")
     assert load("claimed")["step"] == 1
+    Path("claimed/log.csv").write_text("step;seconds\n1;2\n")  # as a spreadsheet may save it
+    assert "log.csv: not the log of" in call("train --resume claimed --steps 2", code=2)
     with monkeypatch.context() as patch:  # Ctrl-C even before leaves the folder free
         patch.setattr(evaluate, "compile_if_asked", lambda *_: signal.raise_signal(2))
         assert cli.in_one_line(train.main, [*TRAIN["sudoku"].split()[1:], "--out", "free"]) == 130
