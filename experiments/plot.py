@@ -24,7 +24,8 @@ CLAIMS = {
     "HRM": "HRM in place of TRM",
 }
 # The table's columns: the words at their head, after how many steps, and by which recipe.
-COLUMNS = [("after 4 steps", 4, ""), ("after 16", 16, ""), ("older recipe, after 4", 4, "older recipe")]
+COLUMNS = [("after 4 steps", 4, ""), ("after 16", 16, ""),
+           ("older recipe, after 4", 4, "older recipe")]
 # 95% of Student's t, for 2, 3, ... 10 trainings.
 STUDENT = 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26
 
