@@ -276,7 +276,8 @@ def open_run(path, device="cpu", **changes):
         changes = dict(train_puzzles=None, test_puzzles=None) | changes
     s = Namespace(**{**checkpoint["settings"], **changes})
     task = load_task(s, device)
-    with blaming(path, f"does not fit the puzzles of {s.data or 'the bundled set'}"):
+    puzzles = s.data or "the bundled set"
+    with blaming(path, f"does not fit this {s.model}.py (has it a patch?) or puzzles of {puzzles}"):
         model = build_model(s, task, device).requires_grad_(False)
         model.load_state_dict(checkpoint["average"])
         if task.votes and s.puzzles != fingerprint(task):

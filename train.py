@@ -93,7 +93,8 @@ def answer_loss(logits, labels):
     of that is sign(x) log(1 + |x|): so float32 does, where the public codes have float64."""
     x = logits.float()  # (B, S, V)
     squeezed = x.clamp(min=0).log1p() - F.relu(-x).log1p()  # in two terms: slope 1 at 0 as well
-    cells = F.cross_entropy(squeezed.transpose(1, 2), labels, ignore_index=0, reduction="none")
+    cells = F.cross_entropy(squeezed.transpose(1, 2), labels.long(), ignore_index=0,
+                            reduction="none")
     return cells.sum(1) / (labels != 0).sum(1).clamp(min=1)
 
 

@@ -58,7 +58,7 @@ class TRM(nn.Module):
     def latent_recursion(self, z_H, z_L, x):
         for _ in range(self.T_L):
             z_L = self.net(z_L, z_H + x)
-        z_H = self.net(z_H, z_L)  # without x: so the net knows which of its two jobs this is
+        z_H = self.net(z_H, z_L)  # without x: that tells the net its job ([J] section 4.3)
         return z_H, z_L
 
     def initial_carry(self, batch_size, dtype=torch.float32):

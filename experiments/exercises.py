@@ -1,9 +1,9 @@
 """Four exercises: write the pieces that make the two papers. Then
 
-    pytest -rs experiments/exercises.py
+    pytest -rfs --tb=line experiments/exercises.py
 
 says which of them compute what this project's own code does, and what differs. Put your code in
-place of the `raise` lines. The solutions are in trm.py, hrm.py and train.py: look afterwards.
+place of the `raise` lines. The solutions are in trm.py, hrm.py and train.py: read them afterwards.
 [H] is HRM's paper, arXiv 2506.21734, [J] is TRM's, arXiv 2510.04871.
 """
 import pytest
@@ -18,9 +18,10 @@ from trm import TRM
 def latent_recursion(net, z_H, z_L, x, T_L):
     """TRM thinks T_L times, and then answers ([J] section 4.1).
 
-    net(state, injection) -> the new state. To think, the net renews the thoughts z_L, and the sum
-    of the answer and the puzzle, z_H + x, is injected. To answer, it renews the answer z_H, and the
-    thoughts alone are injected. All are (B, P, D). Returns z_H, z_L, with the whole gradient.
+    net(state, injection) -> the new state; it begins with their sum. To think, the net renews the
+    thoughts z_L, and the sum of the answer and the puzzle, z_H + x, is injected. To answer, it
+    renews the answer z_H, and the thoughts alone are injected. All are (B, P, D). Returns z_H, z_L,
+    with the whole gradient.
     """
     raise NotImplementedError
 
@@ -48,7 +49,9 @@ def refill(slots, fresh):
 def stablemax_loss(logits, labels):
     """Cross-entropy, with stablemax in place of softmax (both papers): where softmax has exp(x) it
     has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S); 0 is no loss.
-    Returns (B,), the mean over a puzzle's cells with a label, or 0; its gradient is always finite.
+    Returns (B,), the mean over a puzzle's cells with a label, or 0. Its gradient is right for each
+    logit, also for 0, where the slope is 1, and for 1. (torch.where passes the gradient of what it
+    did not choose, too, times 0: of an infinite one that is no number.)
     """
     raise NotImplementedError
 
@@ -64,21 +67,22 @@ def of_yours(function, *arguments):
 
 def agree(what, yours, ours):
     for one, other in zip(yours, ours, strict=True):
-        assert_close(one, other, rtol=1e-3, atol=1e-4,
+        assert_close(one.to(other.dtype), other, rtol=1e-3, atol=1e-4,
                      msg=lambda difference: f"{what}: yours differs from ours. {difference}")
 
 
 def small(kind, T_H, T_L):
     torch.manual_seed(0)
     model = kind(6, 16, hidden_size=16, num_heads=2, T_H=T_H, T_L=T_L, mixer="mlp")
-    carry = [part + torch.randn_like(part) for part in model.initial_carry(3)]
+    carry = [(part + torch.randn_like(part)).requires_grad_() for part in model.initial_carry(3)]
     return model, carry, torch.randint(6, (3, 16))
 
 
 def agree_on_a_step(model, carry, inputs, yours):
     ours, logits, _ = model(carry, inputs)
     agree("z_H and z_L", yours, ours)
-    parts, both = list(model.parameters()), (model.output_head(yours[0]), logits)
+    parts = [*model.parameters(), *carry]
+    both = model.output_head(yours[0]), logits
     agree("the gradients", *(torch.autograd.grad(each.square().sum(), parts, materialize_grads=True)
                              for each in both))
 

@@ -55,6 +55,14 @@ def without_gradient(net, z_H, z_L, x, T_L):
         return latent_recursion(net, z_H, z_L, x, T_L)
 
 
+def detached_answer(net, z_H, z_L, x, T_L):
+    return latent_recursion(net, z_H.detach(), z_L, x, T_L)
+
+
+def in_float64(logits, labels):
+    return train.answer_loss(logits, labels).double()
+
+
 def obvious_loss(logits, labels):  # its gradient is not a number where a logit is 1
     numbers = torch.where(logits >= 0, logits + 1, 1 / (1 - logits))
     chances = numbers / numbers.sum(-1, keepdim=True)
@@ -77,12 +85,13 @@ def softmax_loss(logits, labels):
 
 def test_right_answers_pass(monkeypatch):
     check_all(monkeypatch, **RIGHT)
+    check_all(monkeypatch, **RIGHT | dict(stablemax_loss=in_float64))
 
 
 @pytest.mark.parametrize("wrong", [
     dict(latent_recursion=with_x), dict(hrm_step=whole_gradient), dict(stablemax_loss=softmax_loss),
     dict(stablemax_loss=obvious_loss), dict(refill=in_place),
-    dict(latent_recursion=without_gradient),
+    dict(latent_recursion=without_gradient), dict(latent_recursion=detached_answer),
     dict(refill=lambda slots, fresh: train.refill({**slots, "halted": ~slots["halted"]}, fresh))])
 def test_wrong_answers_fail(monkeypatch, wrong):
     with pytest.raises(AssertionError, match="differs from ours"):
