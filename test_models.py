@@ -35,6 +35,7 @@ import train
 from arc import PuzzleEmbeddings
 from experiments import public
 from hrm import HRM
+from puzzles import draw
 from trm import TRM, truncated_normal
 
 torch.set_num_threads(1)
@@ -138,6 +139,8 @@ def test_stablemax_agrees_with_the_papers_float64():
     assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-6)
     gradients = [torch.autograd.grad(loss.sum(), z)[0] for loss, z in ((ours, x), (theirs, y))]
     assert_close(gradients[0].double(), gradients[1], rtol=1e-5, atol=1e-7)
+    x = x.bfloat16()  # in which nets may compute, but not their loss
+    assert_close(train.answer_loss(x, labels.byte()), train.answer_loss(x.float(), labels))
 
 
 @pytest.mark.parametrize("model, vocab_size, seq_len, sizes, count", [
@@ -319,6 +322,7 @@ class Scripted:
         self.asked = []  # (puzzle, view) of every step made
 
     def validation(self, count):
+        assert count == 100
         return self.puzzles
 
     def view(self, puzzles, k):
@@ -336,7 +340,8 @@ class Scripted:
         right, sure = (part[i, k, step] for part in self.script)
         answers = torch.full_like(inputs, 2)
         answers[:, -1] += ~right.bool()
-        return (carry[0] + 1, carry[1]), F.one_hot(answers, 11), sure[:, None]
+        halt_logits = torch.stack((sure, sure - 20), dim=1)  # HRM has a second one
+        return (carry[0] + 1, carry[1]), F.one_hot(answers, 11), halt_logits
 
     def halts(self, halt_logits):
         return halt_logits[:, 0] > 0
@@ -368,6 +373,34 @@ def test_the_surest_answer_of_all_views_and_steps_counts(capsys):
     assert seen["stop"][:, 0].tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
 
 
+def test_without_halt_every_view_is_asked_and_of_equally_sure_answers_the_last_counts():
+    model = Scripted([[[1, 0], [0, 0], [1, 1]]], [[[99, 99], [1, 1], [1, 1]]])
+    seen = evaluate.solve(model, model, model.puzzles, 2, views=3)
+    assert model.asked == [(0, 0), (0, 0), (0, 1), (0, 1), (0, 2), (0, 2)]
+    right, answers, _ = evaluate.surest(seen)
+    assert right.tolist() == [[1, 0]] and answers.tolist() == [[2] * 5 + [3]]
+
+
+@pytest.mark.parametrize("votes, views", [(True, 2), (False, 1)])
+def test_where_views_vote_and_of_a_single_view_the_last_answers_count(votes, views):
+    model, noted = Scripted(RIGHT, SURE), []
+    model.votes, model.summary = votes, lambda found: noted.append(found) or ""
+    args = Namespace(N_sup=3, views=views, halt=1.0, batch_size=9, answers=None)
+    evaluate.report(model, model, model.puzzles, args)
+    last, sure = torch.tensor(RIGHT)[..., -1], torch.tensor(SURE).float()[..., -1].sigmoid()
+    which = slice(None) if votes else 0
+    assert noted[0]["answers"][..., -1].equal((3 - last[:, which]).byte())
+    assert_close(noted[0]["sure"], sure[:, which])
+
+
+def test_the_view_that_is_watched_is_the_surest_in_any_step(monkeypatch, capsys):
+    model = Scripted(RIGHT, SURE)
+    model.title = lambda puzzle: ""
+    monkeypatch.setattr(draw, "story", lambda title, task, inputs, answers, sure, labels: sure)
+    evaluate.watch(model, model, model.puzzles, 0, "", 2, Namespace(N_sup=3, svg=None))
+    assert "0.9998" in capsys.readouterr().out
+
+
 def test_the_printed_tables_are_of_the_steps_that_they_name(capsys):
     # Two puzzles, 16 steps, two views. Right after steps 2 and 8 alone; the second view, one puzzle
     # alone, after step 3. The first puzzle would halt from step 8 on, the second never.
@@ -390,6 +423,13 @@ def test_the_printed_tables_are_of_the_steps_that_they_name(capsys):
         "the surest view 0.0% 100.0% 0.0% 100.0% 0.0%".split(),
         "any 0.0% 100.0% 100.0% 100.0% 100.0%".split(),
         "with learned halting 50.0% after 12.0 steps on average".split()]
+    model.puzzles["labels"][1] = 0  # its solution is not known
+    right = evaluate.report(model, model, model.puzzles, args)
+    _, counted, _, exact, *_ = capsys.readouterr().out.split("\n")
+    assert counted.startswith("1 test puzzles with") and not right[1].any()
+    assert exact.split() == "exact accuracy 0.0% 100.0% 0.0% 100.0% 0.0%".split()
+    model.blank, model.puzzles["labels"] = None, torch.tensor([[0, 2, 2, 2, 2, 2]] * 2)
+    assert evaluate.validate(model, model, 4, None, torch.float32)[1] == pytest.approx(4 / 5)
 
 
 def test_exact_accuracy_is_the_share_of_puzzles_with_every_supervised_cell_right():
@@ -400,6 +440,8 @@ def test_exact_accuracy_is_the_share_of_puzzles_with_every_supervised_cell_right
     for size in (1, 3, 500):
         exact = evaluate.exact_accuracy(model, model.puzzles, 3, batch_size=size)
         assert exact == [0.25, 0.25, 0.75]
+    model.puzzles["labels"][2] = 0  # its solution is not known
+    assert evaluate.exact_accuracy(model, model.puzzles, 3) == pytest.approx([1 / 3, 1 / 3, 1])
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -469,28 +511,35 @@ def weights_of(model):
 
 
 def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here, monkeypatch):
-    steps = Spy(monkeypatch, train, "train_step",
-                lambda args, _, returned: (weights_of(args[0]), args[4], returned[1].item()))
+    steps = Spy(monkeypatch, train, "train_step", lambda args, _, returned: (
+        weights_of(args[0]), args[4], returned[1].item(), dict(args[1].param_groups[0])))
     shown = Spy(monkeypatch, evaluate, "validate",
                 lambda args, _, returned: (weights_of(args[0]), returned))
-    out = call(f"{TRAIN['sudoku']} --steps 42 --ema 0.9 --explore 1 --out spied")
+    more = "--ema 0.9 --explore 1 --weight_decay 0.3"
+    out = call(f"{TRAIN['sudoku']} --steps 43 {more} --out spied")
     s = Namespace(**load("spied")["settings"])
     torch.manual_seed(1)
-    average = weights_of(evaluate.build_model(s, data.load_task(s, "cpu"), "cpu"))
-    for n, (weights, min_steps, _) in enumerate(steps.noted, 1):
+    task = data.load_task(s, "cpu")
+    assert same(task.validation(100), task.splits["valid"])
+    average = weights_of(evaluate.build_model(s, task, "cpu"))
+    for n, (weights, min_steps, _, adamw) in enumerate(steps.noted, 1):
         keep = min(0.9, n / (n + 4))  # short at first
         average = [keep * old + (1 - keep) * new for old, new in zip(average, weights)]
         assert min_steps.tolist() and set(min_steps.tolist()) <= {2, 3}  # of N_sup 3
+        own = dict(lr=train.rate(n - 1, s) * s.lr, betas=(0.9, 0.95), weight_decay=0.3)
+        assert adamw | own == adamw
     assert_close(shown.noted[-1][0], average)
     assert_close(weights_of(evaluate.open_run("spied")[0]), average)  # not the raw ones
     rows = [line.split(",") for line in Path("spied/log.csv").read_text().splitlines()[1:]]
-    assert [int(row[0]) for row in rows] == list(range(2, 43, 2))  # every twentieth
+    assert [int(row[0]) for row in rows] == [*range(2, 43, 2), 43]  # every twentieth, and the last
+    assert load("spied")["step"] == 43
     for row, (_, (exact, blanks)) in zip(rows, shown.noted):
         step = int(row[0])
-        losses = [loss for _, _, loss in steps.noted[step - 2 : step]]
-        assert [float(figure) for figure in row[2:]] == pytest.approx(
-            [sum(losses) / 2, *exact, blanks], abs=1e-4)
-        assert f" {sum(losses) / 2:.3f} |" in out and f"% | {100 * blanks:5.1f}%\n" in out
+        losses = [loss for _, _, loss, _ in steps.noted[step - 2 + step % 2 : step]]
+        mean = sum(losses) / len(losses)
+        assert [float(figure) for figure in row[2:]] == pytest.approx([mean, *exact, blanks],
+                                                                      abs=1e-4)
+        assert f" {mean:.3f} |" in out and f"% | {100 * blanks:5.1f}%\n" in out
 
 
 def test_rates_and_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch):
@@ -498,10 +547,11 @@ def test_rates_and_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch
     assert [train.rate(step, s) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
     assert train.rate(7, Namespace(warmup=4, steps=8, decay=0)) == 1
     given = Spy(monkeypatch, data, "give_hints", lambda args, *_: args[1])
+    shown = Spy(monkeypatch, evaluate, "validate", lambda args, *_: args[2])
     steps = Spy(monkeypatch, train, "train_step",
                 lambda args, _, returned: (args[3], returned[0]["steps"].max().item()))
     call(f"{TRAIN['sudoku']} --steps 4 --hints 1 --hints_end 0.5 --shallow 2 --out hints")
-    assert given.noted == [1, 0.875, 0.75, 0.625]
+    assert given.noted == [1, 0.875, 0.75, 0.625] and set(shown.noted) == {3}
     assert steps.noted == [(1, 1), (1, 1), (3, 1), (3, 2)]
 
 
@@ -535,8 +585,10 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(here, monkeypatch, model, 
         err = call(f"{train_it} --out parts-{task}", code=128 + number)
     assert "stopped after step 5 and saved; to go on: " in err
     shutil.copy(f"whole-{task}/log.csv", f"parts-{task}")  # rows of later steps are of no use
+    torch.save(load(f"parts-{task}") | {"seconds": 1000.0}, f"parts-{task}/checkpoint.pt")
     call(err.split("python ")[1].replace("train.py", "train"))
     part, whole = load(f"parts-{task}"), load(f"whole-{task}")
+    assert part["seconds"] > 1000 > whole["seconds"]
     for run in (part, whole):
         del run["settings"], run["seconds"]
     assert same(part, whole) and part["step"] == 8
@@ -598,6 +650,17 @@ def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeyp
     call(f"{TRAIN['sudoku']} --steps 1 --out free")
 
 
+def test_the_live_line_says_how_fast_it_goes_and_how_long_it_takes(tmp_path, monkeypatch):
+    log, now, lines = cli.Log(tmp_path / "log.csv", (1,), 10, 110, blank=1), [0.0], []
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(cli, "overwrite", lines.append)
+    for step, now[0] in ((11, 0.0), (61, 5.0)):  # ten steps a second
+        log.live(step, torch.tensor(2.0), torch.tensor([True, False]), batch_size=16)
+    told = "loss 2.000 | 50% of the slots right | 160 puzzle steps/s | 0:00:04 left"
+    assert lines == [f"    61 {told}"]
+
+
 def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here):
     err = call(f"{TRAIN['sudoku']} --steps 40 --lr 1e8 --warmup 10000000 --out bad", code=1)
     stopped = int(re.search(r"step (\d+): the weights are not finite", err)[1])
@@ -631,6 +694,23 @@ dist.destroy_process_group()
 """
 
 
+# train.py, in which after each step all processes have the same weights, but other puzzles.
+CHECKED = """
+import sys, torch, torch.distributed as dist, train
+train_step = train.train_step
+def checked(model, optimizer, slots, *more):
+    done = train_step(model, optimizer, slots, *more)
+    weights = torch.cat([part.detach().flatten() for part in model.parameters()])
+    for mine, alike in ((weights, True), (slots["inputs"].float(), False)):
+        both = [torch.empty_like(mine) for _ in range(2)]
+        dist.all_gather(both, mine)
+        assert both[0].equal(both[1]) == alike
+    return done
+train.train_step = checked
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
 def two_processes(*command):
     """What a Python program writes that torchrun has started in two processes."""
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
@@ -647,7 +727,8 @@ def test_two_processes_make_the_step_that_one_makes_with_the_whole_batch(here):
 
 def test_two_processes_go_on_with_a_run_and_evaluate_it_once(here):
     shutil.copytree("run", "pair")
-    written = two_processes(HERE / "train.py", *"--resume pair --steps 5 --device cpu".split())
+    Path("checked.py").write_text(CHECKED)
+    written = two_processes("checked.py", *"--resume pair --steps 5 --device cpu".split())
     assert written.count("test puzzles with") == 1
     assert load("pair")["step"] == 5 and len(load("pair")["slots"]["steps"]) == 2
 
@@ -719,6 +800,7 @@ def test_the_line_of_an_error_that_names_its_cause_is_quoted(message, line):
 def test_train_evaluate_and_watch(here, model, task, own):
     out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small-1"
     assert f"\nsaved in {run}\n" in out and "\n3 test puzzles with" in out
+    assert "was trained with another" not in out
     assert f"steps             | {' cells' if task == 'arc' else 'blanks'}\n" in out
     assert len(ElementTree.parse(Path(run, "curve.svg")).findall("{*}polyline")) == 5
     steps = "1 2 3" if task == "arc" else "1 2 4 8 16"  # on ARC as many as were trained with
@@ -738,6 +820,15 @@ def test_train_evaluate_and_watch(here, model, task, own):
 def test_the_trained_weights_solve_what_they_solved(run, flags, solved):
     out = call(f"evaluate {TRAINED / run} --test_puzzles 25 {flags}")
     assert abs(exact_row(out)[-1] - solved) <= 4
+
+
+@pytest.mark.parametrize("run", ["trm-sudoku", "hrm-sudoku", "trm-maze", "hrm-maze",
+                                 "trm-sudoku-medium", "hrm-sudoku-medium"])
+def test_the_trained_weights_were_made_by_the_recipes_of_the_bundled_puzzles(run):
+    s = Namespace(**evaluate.load_checkpoint(TRAINED / run)["settings"])
+    recipe = recipes.recipe(s.model, s.task, s.scale)
+    assert vars(s) | recipe | {"seed": s.seed} == vars(s)
+    assert data.fingerprint(data.load_task(s, "cpu")) == s.puzzles
 
 
 def exact_row(out):
@@ -762,6 +853,7 @@ def test_t_h_and_n_sup_are_one_loop_at_test_time_and_t_l_is_another():
 def test_watch_shows_another_puzzle_each_time_unless_there_is_a_seed_and_the_surest_view():
     watched = f"evaluate {TRAINED / 'trm-sudoku'} --watch"
     assert len({call(f"{watched} --N_sup 1") for _ in range(4)}) > 1
+    assert "\ntest puzzle 1\n" in call(f"{watched} --test_puzzles 1 --N_sup 1")
     assert "\nnot solved; " in call(f"{watched} --seed 51")
     assert "\nsolved; " in call(f"{watched} --seed 51 --views 4")
 
@@ -801,6 +893,11 @@ def test_arc_answers_the_tasks_that_it_was_trained_on(here):
     assert set(json.loads(Path("a.json").read_text())) == tests
     Path("few/arc/evaluation/half_turn.json").rename("few/arc/evaluation/other.json")
     assert "trained on other tasks" in call("evaluate prize", code=2)
+
+
+def test_a_flag_says_how_many_test_puzzles_else_the_run_but_of_its_own_data(here):
+    for flags, count in (("", 3), ("--test_puzzles 2", 2), ("--data few/sudoku", 7)):
+        assert f"\n{count} test puzzles with" in call(f"evaluate run {flags}")
 
 
 def test_a_run_of_another_model_file_says_so(here):

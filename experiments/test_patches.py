@@ -1,6 +1,7 @@
 """Tests of the patches, the pictures, the costs, and of what README.md here and above show."""
 import csv
 import json
+import math
 import re
 import runpy
 import shutil
@@ -42,6 +43,10 @@ def patched(folder, name):
     subprocess.run(["git", "apply", "-R", patch], **options)
     assert [path.read_bytes() for path in copies] == [path.read_bytes() for path in own]
     return code
+
+
+def weights(module):
+    return sum(part.numel() for part in module.parameters())
 
 
 def small(model_class, **more):
@@ -230,9 +235,12 @@ def test_the_pictures_are_what_results_csv_has(tmp_path, monkeypatch):
     monkeypatch.setattr(plot, "HERE", tmp_path)
     plot.main()
     for name in ("claims.svg", "heat.svg"):  # another processor may round the greens
-        drawn, shown = (re.sub(r'fill-opacity="[\d.]+"', "", (folder / name).read_text())
-                        for folder in (tmp_path, HERE))
-        assert drawn == shown
+        greens, texts = [], []
+        for folder in (tmp_path, HERE):
+            text = (folder / name).read_text()
+            greens += [list(map(float, re.findall(r'fill-opacity="([\d.]+)"', text)))]
+            texts += [re.sub(r'fill-opacity="[\d.]+"', "", text)]
+        assert texts[0] == texts[1] and greens[0] == pytest.approx(greens[1], abs=0.02)
 
 
 def test_the_tables_are_what_results_csv_has():
@@ -269,13 +277,36 @@ def test_the_table_has_the_differences_of_each_seed(monkeypatch):
     assert two == "| two | patch `two-nets` | **+1.5 ± 1.2** | +0.0 ± 0.0 | +10.0 ± 12.7 |"
     assert other == "| the other | `--model hrm` | +1.2 ± 8.3 | +0.0 ± 0.0 | – |"
     assert plot.interval([1.0, 2.0, 3.0, 4.0, 6.0]) == pytest.approx((3.2, 2.388), abs=4e-3)
+    for n, t in enumerate(plot.STUDENT, 1):  # the area under Student's density, from -t to t
+        x = torch.linspace(-t, t, 100_001, dtype=torch.double)
+        factor = math.gamma((n + 1) / 2) / math.gamma(n / 2) / math.sqrt(n * math.pi)
+        area = torch.trapezoid(factor * (1 + x * x / n) ** (-(n + 1) / 2), x)
+        assert area.item() == pytest.approx(0.95, abs=1e-4)
 
 
 def test_bench_prints_a_row_for_each_variant(monkeypatch, capsys):
+    sizes, step = set(), train.train_step
+    monkeypatch.setattr(train, "train_step", lambda *args, **more: [
+        step(*args, **more), sizes.add(len(args[2]["steps"]))][0])
     monkeypatch.setattr(bench, "median_seconds", lambda function: [function(), 1.0][1])
+    monkeypatch.setattr(bench, "cost", lambda s, task: (7, 4e12))
     bench.main("--device cpu --hidden_size 8 --num_heads 2 --batch_size 2 --T_L 1".split())
-    rows = re.findall(r"^(hrm|trm) +(\w+) +(\d) .* 1000\.0 +2\.0 ", capsys.readouterr().out, re.M)
+    form = r"^(hrm|trm) +(\w+) +(\d) +7 +2 +4000\.00 +1000\.0 +2\.0 +8\.00 "
+    rows = re.findall(form, capsys.readouterr().out, re.M)
     assert rows == [(model, mixer, str(layers)) for model, mixer, layers in bench.VARIANTS]
+    assert sizes == {2}
+
+
+def test_bench_counts_two_operations_a_weight_and_cell_and_three_times_with_the_gradient():
+    s, _ = recipes.parse("--model trm --T_H 2 --T_L 1".split(), TASKS)
+    task = data.load_task(s, "cpu")
+    parameters, operations = bench.cost(s, task)
+    net = evaluate.build_model(s, task, "meta")
+    assert parameters == weights(net)
+    (block,) = net.net.blocks
+    call = 2 * (64 * weights(block.mix) + 81 * weights(block.mlp))  # 64 channels, 81 cells
+    heads = 2 * (81 * weights(net.output_head) + 64)
+    assert operations == 2 * call + 3 * (2 * call + heads)  # T_H 2: one recursion without it
 
 
 def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, monkeypatch, capsys):

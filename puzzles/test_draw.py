@@ -151,6 +151,9 @@ def test_an_animation_marks_what_is_new_or_wrong_and_draws_only_what_changed():
     assert [frame[-1].get("width") for frame in frames(TOLD)] == ["0", "12", "54"]  # how sure
     cells = [(text.text, text.get("fill")) for text in frames(MARKED)[-1].iter("text")]
     assert cells[1:] == [("B", draw.WRONG), ("C", draw.NEW), ("A", draw.WRONG)]
+    assert outlines(frames(MARKED)[-1], draw.PAPER) == [(0, 0), (1, 0), (0, 1)]  # on what was there
+    all_texts = svg(draw.animation(*TOLD)).iter("text")
+    assert [text.text for text in all_texts if text.get("font-weight")] == ["A", "C"]  # the givens
     _, first, last = frames(MAZE_TOLD)  # a wall where none is, and half of the path
     assert outlines(first, draw.WRONG) == [(2, 0), (1, 2), (2, 2), (2, 3)]
     assert outlines(last, draw.NEW) == [] and texts(last)[1:] == ["\u25cf"] * 5
@@ -165,6 +168,7 @@ def test_an_answer_that_is_a_grid_of_its_own_stands_beside_the_puzzle():
     filled = [rect.get("fill") for rect in last.iter("rect") if rect.get("width") == "30"]
     assert filled == [Arc.fills[token] for token in ARC[2]]
     assert [outlines(frame, draw.NEW) for frame in (first, last)] == [[], [(1, 0)]]
+    assert int(root.get("width")) >= 120 + 9 * len("step 1: 10% sure")  # the longest title has room
 
 
 def test_a_learning_curve_has_a_line_for_each_number_of_refinement_steps():
@@ -173,3 +177,7 @@ def test_a_learning_curve_has_a_line_for_each_number_of_refinement_steps():
     assert [line.get("points") for line in root.iter("polyline")] == [
         "245.0,230.0 445.0,180.0", "245.0,130.0 445.0,30.0"]  # 0 % is at 230, 100 % at 30
     assert {"after 1", "after 4", "100"} <= set(texts(root))
+    for end, places in ("0.25", [35, 185]), ("1", [21, 35]):  # at the ends, not on each other
+        root = svg(draw.learning_curve(log.replace("0.25", end)))
+        y = [float(text.get("y")) for text in root.iter("text") if text.text.startswith("after ")]
+        assert sorted(y) == places

@@ -85,6 +85,7 @@ def test_hints_are_of_the_solution_and_at_most_so_large_a_share_of_it():
         assert (found["inputs"] == labels)[given].all() and found["labels"].equal(labels)
         filled = given.sum(1) / (inputs != labels).sum(1)  # of the cells to be filled in
         assert filled.min() < 0.1 and 0.9 * largest < filled.max() < largest + 0.4
+        assert abs(filled.mean() - largest / 2) < 0.05 * largest
     assert puzzles["inputs"].equal(inputs)  # the puzzles are left as they are
 
 
@@ -118,6 +119,7 @@ def test_the_summary_counts_the_answers_that_differ_from_the_files_and_break_no_
             (0 * solutions, others, "no solution is known of 4: 2 answers break no rule\n")):
         summary = SUDOKU.summary({"inputs": blank, "labels": labels, "answers": answers})
         assert summary.endswith(text) and summary.count("answers") == text.count("answers")
+        assert ("level" in summary) == labels.any()  # only where it is known what is solved
 
 
 @pytest.mark.parametrize("name, rounds, guessed", [
@@ -150,9 +152,10 @@ def test_the_summary_tells_the_levels_apart():
     wrong = answers.clone()
     wrong[[0, 4, 5, 8], 80] += 1
     found = {"inputs": questions, "labels": answers, "answers": wrong}
+    found = {name: part.repeat(10, 1) for name, part in found.items()}
     assert SUDOKU.summary(found) == (
-        "solved, by level of trial and error: singles 75.0% of 4; "
-        "two rounds and more 50.0% of 4; beyond 75.0% of 4\n")
+        "solved, by level of trial and error: singles 75.0% of 40; "
+        "two rounds and more 50.0% of 40; beyond 75.0% of 40\n")
 
 
 # ---- a task of one's own, as README.md has it ----------------------------------------------------
@@ -173,6 +176,8 @@ def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys
     sizes = "--hidden_size 8 --num_heads 1 --batch_size 4 --N_sup 2 --steps 2".split()
     assert train.main(["--task", "sudoku4", "--data", str(tmp_path), "--out", run, *sizes]) == 0
     assert "4 test puzzles" in capsys.readouterr().out
+    own = names["Sudoku4"](tmp_path)
+    assert own.typed(lines[-1][:16])["inputs"].equal(own.splits["test"]["inputs"][-1:])
     assert evaluate.main([run, "--puzzle", lines[-1][:16], "--svg", str(picture)]) == 0
     assert "step 1: " in capsys.readouterr().out and picture.read_text().startswith("<svg")
     # answers that replace the question, which hints would overwrite; tokens that count from 0
@@ -281,12 +286,14 @@ def test_arc_batches_show_all_views_of_all_pairs_to_learn_and_move_all_but_one(t
             for corner in np.ndindex(room[0] + 1, room[1] + 1):
                 tokens = (seen_as(task, i, pair[part], corner) for part in ("input", "output"))
                 places[i, *(part.tobytes() for part in tokens)] = (i, n), corner
-    seen, batch = {}, task.batch(8000)
+    seen, drawn, batch = {}, [], task.batch(8000)
     for i, *tokens in zip(*(batch[name].numpy() for name in ("ids", "inputs", "labels"))):
         pair, corner = places[int(i), *(part.tobytes() for part in tokens)]
         seen.setdefault(pair, set()).add(corner)
+        drawn.append(pair[1])
     assert set(seen) == {pair for pair, _ in places.values()}
     assert set().union(*seen.values()) == {corner for _, corner in places.values()}
+    assert drawn.count(0) == pytest.approx(drawn.count(1), rel=0.1)  # equally often
     still = sorted(i for (i, _), corners in seen.items() if corners == {(0, 0)})  # as in tests
     assert still == (list(range(1, 49)) if canvas else sorted(i for i, _ in seen))
 
@@ -309,6 +316,8 @@ def test_the_tests_of_every_fourth_training_task_validate_and_those_of_evaluatio
                 assert ARC.title({"test": view["test"][row]}) == f": task {name}, test {n + 1}"
             assert (turn_back(view["labels"]).numpy() == own).all()  # without the ends of grids
     assert ARC.title(ARC.typed("half_turn")) == ": task half_turn, test 1"
+    held = ARC.splits["valid"]["test"].tolist()
+    assert ARC.validation(100)["test"].tolist() == held * (100 // len(held))
 
 
 def votes_of(task, *answers, sure=(0.5,) * 6):

@@ -67,6 +67,12 @@ def test_one_file_with_the_usual_columns_or_without_a_header_is_cut(tmp_path, he
     assert note.startswith("of its 200 puzzles the last 20 are the test; 18 of the training puzz")
 
 
+def test_of_many_puzzles_the_last_1000_are_the_test_and_200_validate(tmp_path):
+    write(tmp_path, {"all.csv": csv_file(SUDOKUS * 60)})
+    splits, _ = read.read_splits(tmp_path / "all.csv", read.read_sudoku)
+    assert sizes_of(splits) == [10_800, 200, 1000]
+
+
 def test_a_few_puzzles_are_all_the_test(tmp_path):
     write(tmp_path, {"few.csv": csv_file(SUDOKUS[:19])})
     splits, note = read.read_splits(tmp_path / "few.csv", read.read_sudoku)
@@ -195,6 +201,7 @@ BAD_TASKS = [[], {"train": [PAIR]}, {**TASK, "train": []}, {**TASK, "train": [{"
         (f"{HEADER}{GOOD}\nm,{QUESTION}", "line 3: the answer is not 81 of these"),
         (f"{QUESTION}\n{QUESTION},{ANSWER}", "line 1: the answer is not 81 of these"),
         (f"{HEADER}m,{'1' * 81},{ANSWER},0", "line 2: two givens contradict each other"),
+        (f'{HEADER}"two\nlines",{QUESTION},{ANSWER},0\nm,{"1" * 81},{ANSWER},0', "line 4: two giv"),
         (f"{HEADER}m,{'.' * 81},{'1' * 81},0", "line 2: the answer is no solution"),
         (f"{HEADER}m,{QUESTION},{ANSWER[::-1]},0", "line 2: the answer is no solution")]),
     *(("maze", {"train.csv": f"question,answer\n{line}"}, f"train.csv, line 2: the {why}")

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from data import turn
 from puzzles import read
 from puzzles.make import __main__ as files
 from puzzles.make import maze, rules, sudoku
@@ -81,6 +82,15 @@ def test_csv_puzzles_can_be_made_again(name, some):
     for split, i in zip(("test", "valid", "train"), some):
         lines = (files.PUZZLES / name / f"{split}.csv").read_bytes().split(b"\n")
         assert files.csv_line(*puzzle(split, i)).encode() == lines[i + 1]
+
+
+def test_puzzles_that_are_the_same_but_for_a_symmetry_or_their_question_are_made_once(tmp_path):
+    grid = np.array(list(maze.small_maze("test", 0)[1])).reshape(8, 8)
+    assert len({maze.fingerprint(turn(grid, number).ravel()) for number in range(8)}) == 1
+    _, answer, _ = sudoku.small_sudoku("test", 0)
+    with pytest.raises(SystemExit, match="may share their solution"):
+        files.write_csv(tmp_path, lambda split, i: ([i, *answer[1:]], answer, 0),
+                        sudoku.fingerprint, {"test": 2})
 
 
 def test_arc_tasks_have_a_rule_each_and_can_be_made_again(tmp_path):
