@@ -50,8 +50,8 @@ def stablemax_loss(logits, labels):
     """Cross-entropy, with stablemax in place of softmax (both papers): where softmax has exp(x) it
     has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S); 0 is no loss.
     Returns (B,), the mean over a puzzle's cells with a label, or 0. Its gradient is right for each
-    logit, also for 0, where the slope is 1, and for 1. (torch.where passes the gradient of what it
-    did not choose, too, times 0: of an infinite one that is no number.)
+    logit: also at 0, where it is 1, and at 1. (torch.where multiplies the gradient of the branch
+    that it does not take by 0. If that gradient is infinite, the product is not a number.)
     """
     raise NotImplementedError
 

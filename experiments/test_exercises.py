@@ -11,9 +11,9 @@ def check_all(monkeypatch, **written):
         monkeypatch.setattr(exercises, name, function)
     for T_L in 1, 3:
         exercises.test_latent_recursion(T_L)
-    (numbers,) = exercises.test_hrm_step.pytestmark
-    assert numbers.args[1] == [(1, 1), (2, 3), (3, 2)]
-    for T_H, T_L in numbers.args[1]:
+    (parametrize,) = exercises.test_hrm_step.pytestmark
+    assert parametrize.args[1] == [(1, 1), (2, 3), (3, 2)]
+    for T_H, T_L in parametrize.args[1]:
         exercises.test_hrm_step(T_H, T_L)
     exercises.test_refill()
     exercises.test_stablemax_loss()

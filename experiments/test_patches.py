@@ -45,7 +45,7 @@ def patched(folder, name):
     return code
 
 
-def weights(module):
+def count_weights(module):
     return sum(part.numel() for part in module.parameters())
 
 
@@ -285,9 +285,13 @@ def test_the_table_has_the_differences_of_each_seed(monkeypatch):
 
 
 def test_bench_prints_a_row_for_each_variant(monkeypatch, capsys):
-    sizes, step = set(), train.train_step
-    monkeypatch.setattr(train, "train_step", lambda *args, **more: [
-        step(*args, **more), sizes.add(len(args[2]["steps"]))][0])
+    sizes, train_step = set(), train.train_step
+
+    def noted(model, optimizer, slots, *args, **more):
+        sizes.add(len(slots["steps"]))
+        return train_step(model, optimizer, slots, *args, **more)
+
+    monkeypatch.setattr(train, "train_step", noted)
     monkeypatch.setattr(bench, "median_seconds", lambda function: [function(), 1.0][1])
     monkeypatch.setattr(bench, "cost", lambda s, task: (7, 4e12))
     bench.main("--device cpu --hidden_size 8 --num_heads 2 --batch_size 2 --T_L 1".split())
@@ -302,10 +306,11 @@ def test_bench_counts_two_operations_a_weight_and_cell_and_three_times_with_the_
     task = data.load_task(s, "cpu")
     parameters, operations = bench.cost(s, task)
     net = evaluate.build_model(s, task, "meta")
-    assert parameters == weights(net)
+    assert parameters == count_weights(net)
     (block,) = net.net.blocks
-    call = 2 * (64 * weights(block.mix) + 81 * weights(block.mlp))  # 64 channels, 81 cells
-    heads = 2 * (81 * weights(net.output_head) + 64)
+    mixing, mlp = 64 * count_weights(block.mix), 81 * count_weights(block.mlp)  # channels; cells
+    call = 2 * (mixing + mlp)
+    heads = 2 * (81 * count_weights(net.output_head) + 64)  # that of halting sees one position
     assert operations == 2 * call + 3 * (2 * call + heads)  # T_H 2: one recursion without it
 
 
