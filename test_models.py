@@ -667,38 +667,35 @@ def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here)
     assert 0 < load("bad")["step"] == stopped - 2  # it saves every second step
 
 
+# train.py, in which at each step a batch's halves, one in each process, make the step that the whole
+# makes in one; and after it all processes have the same weights, but other puzzles.
 TWO_PROCESSES = """
-import torch, torch.distributed as dist, train
+import sys, torch, torch.distributed as dist, train
 from arc import PuzzleEmbeddings
 from hrm import HRM
-dist.init_process_group("gloo")
-torch.manual_seed(0)
-model, whole = [HRM(7, 5, hidden_size=8, num_heads=2, layers=1, prefix_len=1) for _ in range(2)]
-whole.load_state_dict(model.state_dict())
-batch = {name: torch.randint(1, 7, (4, 5)) for name in ("inputs", "labels")}
-batch["ids"] = torch.tensor([1, 2, 2, 1])
-half = {name: part[2 * dist.get_rank() :][:2] for name, part in batch.items()}
-parallel, tables = torch.nn.parallel.DistributedDataParallel(model, broadcast_buffers=False), []
-for net, puzzles in ((parallel, half), (whole, batch)):
-    embeddings = PuzzleEmbeddings(3, 8, 0.1)
-    optimizer = torch.optim.SGD(net.parameters(), 1.0)
-    slots = train.fresh_slots(getattr(net, "module", net), puzzles)
-    train.train_step(net, optimizer, slots, 4, 0, embeddings, 0.1)
-    tables.append(embeddings.table)
-for one, two in zip(model.parameters(), whole.parameters()):
-    torch.testing.assert_close(one, two)
-torch.testing.assert_close(*tables)
-del net, parallel  # before the group, as in train.py
-dist.barrier()
-dist.destroy_process_group()
-"""
-
-
-# train.py, in which after each step all processes have the same weights, but other puzzles.
-CHECKED = """
-import sys, torch, torch.distributed as dist, train
 train_step = train.train_step
+
+def halves_step_as_the_whole():
+    model, whole = [HRM(7, 5, hidden_size=8, num_heads=2, layers=1, prefix_len=1) for _ in range(2)]
+    whole.load_state_dict(model.state_dict())
+    batch = {name: torch.randint(1, 7, (4, 5)) for name in ("inputs", "labels")}
+    batch["ids"] = torch.tensor([1, 2, 2, 1])
+    half = {name: part[2 * train.RANK :][:2] for name, part in batch.items()}
+    parallel, tables = torch.nn.parallel.DistributedDataParallel(model, broadcast_buffers=False), []
+    for net, puzzles in ((parallel, half), (whole, batch)):
+        embeddings = PuzzleEmbeddings(3, 8, 0.1)
+        optimizer = torch.optim.SGD(net.parameters(), 1.0)
+        slots = train.fresh_slots(getattr(net, "module", net), puzzles)
+        train_step(net, optimizer, slots, 4, 0, embeddings, 0.1)
+        tables.append(embeddings.table)
+    for one, two in zip(model.parameters(), whole.parameters()):
+        torch.testing.assert_close(one, two)
+    torch.testing.assert_close(*tables)
+
 def checked(model, optimizer, slots, *more):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        halves_step_as_the_whole()
     done = train_step(model, optimizer, slots, *more)
     weights = torch.cat([part.detach().flatten() for part in model.parameters()])
     for mine, alike in ((weights, True), (slots["inputs"].float(), False)):
@@ -706,30 +703,21 @@ def checked(model, optimizer, slots, *more):
         dist.all_gather(both, mine)
         assert both[0].equal(both[1]) == alike
     return done
+
 train.train_step = checked
 sys.exit(train.main(sys.argv[1:]))
 """
 
 
-def two_processes(*command):
-    """What a Python program writes that torchrun has started in two processes."""
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2".split()
-    run = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": str(HERE)})
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-def test_two_processes_make_the_step_that_one_makes_with_the_whole_batch(here):
-    Path("two.py").write_text(TWO_PROCESSES)
-    two_processes("two.py")
-
-
-def test_two_processes_go_on_with_a_run_and_evaluate_it_once(here):
+def test_two_processes_step_as_one_and_go_on_with_a_run_and_evaluate_it_once(here):
     shutil.copytree("run", "pair")
-    Path("checked.py").write_text(CHECKED)
-    written = two_processes("checked.py", *"--resume pair --steps 5 --device cpu".split())
-    assert written.count("test puzzles with") == 1
+    Path("two.py").write_text(TWO_PROCESSES)
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2"
+    command = f"{torchrun} two.py --resume pair --steps 5 --device cpu"
+    done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(HERE)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test puzzles with") == 1
     assert load("pair")["step"] == 5 and len(load("pair")["slots"]["steps"]) == 2
 
 
