@@ -159,7 +159,7 @@ def story(title, task, inputs, answers, sure, labels=None):
         verdict = "solved: another solution than the file's"
     rules = "" if wrong is None or labels is not None else BY_RULES
     return (f"\n{title}\n{LEGEND[colour]}{rules}\n\n{side_by_side(columns, width)}"
-            f"{verdict}; no cell changed after step {frames[-1].step} of {len(answers)}")
+            f"{verdict}; the last change was in step {frames[-1].step} of {len(answers)}")
 
 
 # ---- the animation -------------------------------------------------------------------------------

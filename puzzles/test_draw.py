@@ -97,12 +97,12 @@ def test_a_story_shows_the_puzzle_and_each_answer_that_differs_from_the_one_befo
 
 
 @pytest.mark.parametrize("told, verdict, by_the_rules", [
-    (TOLD, "solved; no cell changed after step 3 of 3", False),
-    ((*TOLD[:3], ANSWERS[:2], *TOLD[4:]), "not solved; no cell changed after step 1 of 2", False),
-    (TOLD[:5], "no solution known; no cell changed after step 3 of 3", False),
-    (("", MAZES, MAZE, [SOLVED], [1]), "solved; no cell changed after step 1 of 1", True),
+    (TOLD, "solved; the last change was in step 3 of 3", False),
+    ((*TOLD[:3], ANSWERS[:2], *TOLD[4:]), "not solved; the last change was in step 1 of 2", False),
+    (TOLD[:5], "no solution known; the last change was in step 3 of 3", False),
+    (("", MAZES, MAZE, [SOLVED], [1]), "solved; the last change was in step 1 of 1", True),
     (("", MAZES, OPEN_MAZE, [FILE_SAYS, ANOTHER], [0.5, 1], FILE_SAYS),
-     "solved: another solution than the file's; no cell changed after step 2 of 2", False)])
+     "solved: another solution than the file's; the last change was in step 2 of 2", False)])
 def test_a_story_ends_with_a_verdict(told, verdict, by_the_rules):
     assert draw.story(*told).endswith(f"\n{verdict}")
     assert ("breaks the rules" in draw.story(*told)) == by_the_rules
