@@ -92,7 +92,8 @@ def answer_loss(logits, labels):
     For softmax's exp(x) it has x + 1 where x >= 0 and 1 / (1 - x) below ([H], [J]). The logarithm
     of that is sign(x) log(1 + |x|): so float32 does, where the public codes have float64."""
     x = logits.float()  # (B, S, V)
-    squeezed = x.clamp(min=0).log1p() - F.relu(-x).log1p()  # in two terms: slope 1 at 0 as well
+    above = x.masked_fill(x < 0, 0)  # not clamp, whose slope at 0 is 1 in one torch, 0 in another
+    squeezed = above.log1p() - F.relu(-x).log1p()
     cells = F.cross_entropy(squeezed.transpose(1, 2), labels.long(), ignore_index=0,
                             reduction="none")
     return cells.sum(1) / (labels != 0).sum(1).clamp(min=1)
