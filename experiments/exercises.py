@@ -51,7 +51,8 @@ def stablemax_loss(logits, labels):
     has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S); 0 is no loss.
     Returns (B,), the mean over a puzzle's cells with a label, or 0. Its gradient is right for each
     logit: also at 0, where it is 1, and at 1. (torch.where multiplies the gradient of the branch
-    that it does not take by 0. If that gradient is infinite, the product is not a number.)
+    that it does not take by 0. If that gradient is infinite, the product is not a number. And the
+    gradient of clamp, where it begins to cut, is 1 before torch 2.14, and 0 since.)
     """
     raise NotImplementedError
 
