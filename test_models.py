@@ -667,8 +667,8 @@ def test_a_loss_that_overflows_stops_the_run_and_leaves_the_old_checkpoint(here)
     assert 0 < load("bad")["step"] == stopped - 2  # it saves every second step
 
 
-# train.py, in which at each step a batch's halves, one in each process, make the step that the whole
-# makes in one; and after it all processes have the same weights, but other puzzles.
+# train.py, in which at each step a batch's halves, one in each process, step as the whole does in
+# one; and after it all processes have the same weights, but other puzzles.
 TWO_PROCESSES = """
 import sys, torch, torch.distributed as dist, train
 from arc import PuzzleEmbeddings
