@@ -200,9 +200,3 @@ def claim(folder):
     except FileExistsError:
         raise BadInput(f"{folder}: holds a run; train.py --resume goes on with it, "
                        "or name another folder") from None
-
-
-def quoted(path):
-    """A path as it can be pasted into any shell."""
-    text = Path(path).as_posix()
-    return text if re.fullmatch(r"[\w./:-]+", text) else f'"{text}"'

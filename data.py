@@ -42,10 +42,10 @@ def turn(grid, number):
 class CsvTask:
     """A question and an answer of S characters each, in the files that puzzles/read.py describes.
 
-    A new task needs vocab_size (the highest token + 1), characters (what stands for each token in a
-    file) and read_file (path -> questions and answers, (N, S) uint8 tokens, the answers maybe
-    None); it may have symmetries and wrong. puzzles/README.md adds one. train_puzzles: how many of
-    the training puzzles to keep. Raises BadInput.
+    A new task needs characters (what stands for each token in a file) and read_file (path ->
+    questions and answers, (N, S) uint8 tokens, the answers maybe None); it may have symmetries and
+    wrong. puzzles/README.md adds one. train_puzzles: how many of the training puzzles to keep.
+    Raises BadInput.
     """
 
     blank = None  # the token of the cells to be filled in; None: every cell is
@@ -58,7 +58,7 @@ class CsvTask:
     def __init__(self, path, device="cpu", train_puzzles=None):
         found, note = read.read_splits(path, self.read_file, train_puzzles)
         self.note = f"{path}: {note}" if note else ""  # what was not taken as it stands there
-        self.seq_len = found["test"][0].shape[1]
+        self.vocab_size, self.seq_len = len(self.characters), found["test"][0].shape[1]
         if math.isqrt(self.seq_len) ** 2 != self.seq_len:
             raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
         self.splits = {}
@@ -68,7 +68,7 @@ class CsvTask:
             elif not answer.all():
                 raise BadInput(f"{path}: token 0 in an answer has no loss; count from 1")
             if (np.maximum(question, answer) >= self.vocab_size).any():
-                raise BadInput(f"{path}: a token is not below vocab_size, {self.vocab_size}")
+                raise BadInput(f"{path}: a token beyond the {self.vocab_size} characters")
             puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
             self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 
@@ -183,7 +183,7 @@ class CsvTask:
 class Sudoku(CsvTask):
     """81 cells; tokens: 0 pad, 1 blank, 2..10 the digits 1..9."""
 
-    vocab_size, blank, characters, box = 11, 1, "..123456789", 3
+    blank, characters, box = 1, "..123456789", 3
     any_answer = "chosen by the rules"  # an answer that breaks no rule is the solution
 
     @staticmethod
@@ -239,7 +239,7 @@ class Sudoku(CsvTask):
 class Maze(CsvTask):
     """side * side cells; tokens: 0 pad, 1 '#', 2 ' ', 3 'S', 4 'G', 5 'o', the path from S to G."""
 
-    vocab_size, blank, characters, most_views = 6, read.OPEN, read.MAZE, 8
+    blank, characters, most_views = read.OPEN, read.MAZE, 8
     symbols, fills = ("?", "", "", "S", "G", "\u25cf"), (None, draw.INK, None, None, None, None)
     read_file = staticmethod(read.read_maze)
 

@@ -134,20 +134,14 @@ def surest(seen):
 # ---- the table and the picture -------------------------------------------------------------------
 
 
-def solve_all(model, task, puzzles, args, **more):
-    """`solve` for any number of puzzles, args.batch_size at a time. args: N_sup, views, halt."""
-    parts, total = [], len(puzzles["inputs"])
+def report(model, task, puzzles, args, **more):
+    """Solve the puzzles and print what came out. args: N_sup, views, halt, batch_size; answers: the
+    file for the answers, or None. Returns of each puzzle in which steps it is right, (N, N_sup)."""
+    parts, total, begun = [], len(puzzles["inputs"]), time.time()
     for batch in in_batches(puzzles, args.batch_size):
         parts.append(solve(model, task, batch, args.N_sup, args.views, args.halt, **more))
         cli.overwrite(f"{min(total, len(parts) * args.batch_size):,} of {total:,} puzzles")
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def report(model, task, puzzles, args, **more):
-    """Solve the puzzles and print what came out. args: as for `solve_all`, and answers: the file to
-    write the answers to, or None. Returns of each puzzle in which steps it is right, (N, N_sup)."""
-    begun = time.time()
-    seen = solve_all(model, task, puzzles, args, **more)
+    seen = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     puzzles = {name: part.cpu() for name, part in puzzles.items()}
     known = (puzzles["labels"] != 0).any(1)
     print(f"\n{known.sum():,} test puzzles with a known solution; exact: every cell right "

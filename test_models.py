@@ -565,16 +565,6 @@ def test_arc_is_validated_and_tested_with_its_puzzle_embeddings(here, monkeypatc
     assert all(same(table, learned) for table in tables.noted[1:])  # the first: after one step
 
 
-def test_a_home_run_may_have_the_talks_hrm(here):
-    out = call(f"{TRAIN['sudoku']} --model hrm --layers 4 --mixer attention --steps 1 --out talk")
-    assert "HRM on sudoku: hidden_size 8, layers 4, mixer attention" in out
-    weights = load("talk")["model"]
-    count = sum(part.numel() for name, part in weights.items() if not name.endswith("_init"))
-    assert f"\n{count:,} parameters; cpu, 1 threads, float32\n" in out
-    names = {name.split(".mlp")[0] for name in weights if ".mlp.down" in name}
-    assert names == {f"{net}.blocks.{i}" for net in ("L_net", "H_net") for i in range(4)}
-
-
 @pytest.mark.parametrize("model, task, number", [("trm", "sudoku", 15), ("hrm", "arc", 2)])
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(here, monkeypatch, model, task, number):
     train_it = f"{TRAIN[task]} --model {model} --steps 8 --ema 0.9"
@@ -586,7 +576,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(here, monkeypatch, model, 
     assert "stopped after step 5 and saved; to go on: " in err
     shutil.copy(f"whole-{task}/log.csv", f"parts-{task}")  # rows of later steps are of no use
     torch.save(load(f"parts-{task}") | {"seconds": 1000.0}, f"parts-{task}/checkpoint.pt")
-    call(err.split("python ")[1].replace("train.py", "train"))
+    call(err.split("python ")[1].replace("train.py", "train").replace('"', ""))
     part, whole = load(f"parts-{task}"), load(f"whole-{task}")
     assert part["seconds"] > 1000 > whole["seconds"]
     for run in (part, whole):
@@ -787,6 +777,10 @@ def test_the_line_of_an_error_that_names_its_cause_is_quoted(message, line):
     ("trm", "arc", "half_turn")])
 def test_train_evaluate_and_watch(here, model, task, own):
     out, run = call(f"{TRAIN[task]} --model {model} --steps 2"), f"runs/{model}-{task}-small-1"
+    assert out.startswith(f"{model.upper()} on {task}: hidden_size 8, layers 1, mixer ")
+    weights = load(run)["model"]
+    count = sum(part.numel() for name, part in weights.items() if not name.endswith("_init"))
+    assert f"\n{count:,} parameters; cpu, 1 threads, float32\n" in out
     assert f"\nsaved in {run}\n" in out and "\n3 test puzzles with" in out
     assert "was trained with another" not in out
     assert f"steps             | {' cells' if task == 'arc' else 'blanks'}\n" in out

@@ -176,7 +176,7 @@ def train(s, task, device, folder, saved=None):
     if noted:
         save(folder, s, step, seconds, parts, slots)
         raise cli.Failure(f"stopped after step {step} and saved; to go on: python train.py "
-                          f"--resume {cli.quoted(folder)}", code=128 + noted[0])
+                          f'--resume "{folder.as_posix()}"', code=128 + noted[0])
 
 
 def random_modules(device):

@@ -189,10 +189,9 @@ def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys
                         staticmethod(lambda path: read.read_csv(path, 16, from_0)))
     with pytest.raises(BadInput, match="token 0 in an answer has no loss; count from 1"):
         names["Sudoku4"](tmp_path)
-    monkeypatch.setattr(names["Sudoku4"], "vocab_size", 4)
     monkeypatch.setattr(names["Sudoku4"], "read_file",
-                        staticmethod(lambda path: read.read_csv(path, 16, {c: 4 for c in ".1234"})))
-    with pytest.raises(BadInput, match="a token is not below vocab_size, 4"):
+                        staticmethod(lambda path: read.read_csv(path, 16, {c: 6 for c in ".1234"})))
+    with pytest.raises(BadInput, match="a token beyond the 6 characters"):
         names["Sudoku4"](tmp_path)
     monkeypatch.delitem(data.TASKS, "sudoku4")
     with pytest.raises(BadInput, match="--task sudoku4: it has no entry in TASKS"):
