@@ -58,7 +58,8 @@ class CsvTask:
     def __init__(self, path, device="cpu", train_puzzles=None):
         found, note = read.read_splits(path, self.read_file, train_puzzles)
         self.note = f"{path}: {note}" if note else ""  # what was not taken as it stands there
-        self.vocab_size, self.seq_len = len(self.characters), found["test"][0].shape[1]
+        self.vocab_size = len(self.characters)
+        self.seq_len = found["test"][0].shape[1]
         if math.isqrt(self.seq_len) ** 2 != self.seq_len:
             raise BadInput(f"{path}: puzzles of {self.seq_len} cells, which make no square")
         self.splits = {}
@@ -68,7 +69,8 @@ class CsvTask:
             elif not answer.all():
                 raise BadInput(f"{path}: token 0 in an answer has no loss; count from 1")
             if (np.maximum(question, answer) >= self.vocab_size).any():
-                raise BadInput(f"{path}: a token beyond the {self.vocab_size} characters")
+                raise BadInput(f"{path}: a token is not below {self.vocab_size}, the number of "
+                               "characters")
             puzzles = {"inputs": torch.from_numpy(question), "labels": torch.from_numpy(answer)}
             self.splits[split] = {name: part.to(device) for name, part in puzzles.items()}
 

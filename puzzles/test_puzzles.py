@@ -191,7 +191,7 @@ def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys
         names["Sudoku4"](tmp_path)
     monkeypatch.setattr(names["Sudoku4"], "read_file",
                         staticmethod(lambda path: read.read_csv(path, 16, {c: 6 for c in ".1234"})))
-    with pytest.raises(BadInput, match="a token beyond the 6 characters"):
+    with pytest.raises(BadInput, match="a token is not below 6, the number of characters"):
         names["Sudoku4"](tmp_path)
     monkeypatch.delitem(data.TASKS, "sudoku4")
     with pytest.raises(BadInput, match="--task sudoku4: it has no entry in TASKS"):
