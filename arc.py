@@ -165,9 +165,6 @@ class Arc:
         self.turns = torch.tensor([number for number, _ in views], device=device)
         new_tokens = [[0, END, *(BLACK + new)] for _, new in views]
         self.colours = torch.from_numpy(np.array(new_tokens, np.uint8)).to(device)
-        # which of its task's pairs each id leaves in the corner where the others move, as a share
-        corner = np.random.RandomState(0).rand(len(views)).astype(np.float32)
-        self.in_corner = torch.from_numpy(corner).to(device)
 
     def show(self, pair, ids, offset):
         """Pairs (B,) in the symmetry and the colours of their ids (B,), moved down and to the right
@@ -196,7 +193,7 @@ class Arc:
         ids, pair = self.first_id[task] + view, self.first_pair[task] + number
         room = self.side - self.sizes[self.turns[ids], pair]  # (B, 2): how far the pair may move
         offset = (torch.rand(size, 2, device=device) * (room + 1)).long()
-        stays = (self.in_corner[ids] * self.pair_count[task]).long() == number
+        stays = ids % self.pair_count[task] == number  # of each view one pair, as in the papers
         return self.show(pair, ids, torch.where(stays[:, None], 0, offset) * self.moves)
 
     def new_embeddings(self, hidden_size, weight_decay):
@@ -252,7 +249,7 @@ class Arc:
         best = []
         for test, answers, sure in zip(found["test"].tolist(), found["answers"], found["sure"]):
             own = torch.arange(len(sure)) < self.id_count[self.test_task[test]].item()
-            asked = own & (sure >= 0)  # the task's own views, those of them that were asked
+            asked = own & (sure > 0)  # the task's own views, those of them that were asked
             ranked = ranked_by_votes(answers[asked], sure[asked])
             best.append([crop(answer) for answer in ranked[:2]])
         return best

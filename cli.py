@@ -4,12 +4,10 @@ a terminal overwrites, log.csv, whole files, memory. No torch here.
 import argparse
 import ctypes
 import os
-import re
 import shutil
 import signal
 import sys
 import time
-import traceback
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -38,11 +36,9 @@ def out_of_memory(error):
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # a CPU's, a GPU's
 
 
-def cause(error):
-    """The line of an error's message that says what is wrong: torch has others around it."""
-    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-    named = [line for line in lines if re.search("rror: .", line)]
-    return [*named, *(line for line in lines if line[-1] != ":"), ""][0][:200]
+def in_short(error):
+    """The kind of an error and the start of its message, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 @contextmanager
@@ -57,7 +53,7 @@ def blaming(what, complaint):
     except Exception as error:  # a damaged file can make a library fail in any way
         if out_of_memory(error):
             raise
-        raise BadInput(f"{what}: {complaint} ({type(error).__name__}: {cause(error)})") from None
+        raise BadInput(f"{what}: {complaint} ({in_short(error)})") from None
 
 
 def keep_freed_memory():
@@ -82,15 +78,10 @@ def in_one_line(main, argv=None):
     except Failure as error:
         code, why = error.code, error
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        places = [type(error).__module__, *(frame.filename for frame in frames)]
-        if out_of_memory(error):
-            code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
-                            "batch over several GPUs")
-        elif any(re.search("_inductor|_dynamo(?!.eval_frame)", place) for place in places):
-            code, why = 1, f"torch.compile failed ({cause(error)}); --no-compile does without it"
-        else:
+        if not out_of_memory(error):
             raise
+        code, why = 1, ("out of memory; a lower --batch_size needs less, and torchrun splits a "
+                        "batch over several GPUs")
     print(f"{Path(sys.argv[0]).name}: {why}", file=sys.stderr)
     return code
 
@@ -193,10 +184,8 @@ def write_or_say(path, content):
 
 
 def claim(folder):
-    """Make a folder for a new run alone, which no other has begun in. Raises BadInput."""
-    os.makedirs(folder, exist_ok=True)
-    try:
-        open(Path(folder, "checkpoint.pt"), "x").close()
-    except FileExistsError:
+    """Make a folder for a new run, in which none has begun. Raises BadInput."""
+    if Path(folder, "checkpoint.pt").exists():
         raise BadInput(f"{folder}: holds a run; train.py --resume goes on with it, "
-                       "or name another folder") from None
+                       "or name another folder")
+    os.makedirs(folder, exist_ok=True)

@@ -7,6 +7,7 @@ Token ids are those of the papers' public codes. puzzles/read.py reads the files
 """
 import hashlib
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +98,20 @@ class CsvTask:
         """What there is to say of a test puzzle beside its number."""
         return ""
 
-    def parse(self, text):
-        """A puzzle that a user typed -> tokens (1, S) uint8. Raises BadInput."""
-        if len(text) != self.seq_len or not set(text) <= set(self.characters):
-            raise BadInput(f"--puzzle: not {self.seq_len} of the characters '{self.characters}'")
-        tokens = [self.characters.rindex(c) for c in text]  # a blank's dot is not the pad's
-        return np.array([tokens], np.uint8)
-
     def typed(self, text):
-        """A puzzle that a user typed, as a split of its own. Raises BadInput."""
-        inputs = torch.from_numpy(self.parse(text)).to(self.splits["test"]["inputs"].device)
+        """A puzzle that a user typed, maybe a line a row -> a split of its own, read as a file of
+        this one puzzle would be. Raises BadInput."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "puzzle.csv")
+            file.write_text("".join(text.split("\n")), encoding="utf-8")
+            try:
+                question, _ = self.read_file(file)
+            except BadInput as error:  # the user knows of no file
+                message = str(error).replace(", line 1", "").replace(str(file), "--puzzle")
+                raise BadInput(message) from None
+        if question.shape[1] != self.seq_len:
+            raise BadInput(f"--puzzle: {question.shape[1]} cells in place of {self.seq_len}")
+        inputs = torch.from_numpy(question).to(self.splits["test"]["inputs"].device)
         return {"inputs": inputs, "labels": torch.zeros_like(inputs)}
 
     def batch(self, size):
@@ -154,28 +159,13 @@ class CsvTask:
         return {name: part[:count] for name, part in self.splits["valid"].items()}
 
     def summary(self, found):
-        """What the rules say of answers that are not the file's, as lines of text. found: the
-        "inputs", "labels" and "answers", (N, S) each."""
-        unknown = (found["labels"] == 0).all(1)
-        other = ~unknown & (found["answers"] != found["labels"]).any(1)
-        text = ""
-        if unknown.any():
-            kept = self.answers_by_the_rules(found, unknown)
-            text += f"no solution is known of {unknown.sum():,}"
-            text += "\n" if kept is None else f": {kept:,} answers break no rule\n"
-        kept = self.answers_by_the_rules(found, other)
-        if kept:
-            text += f"{kept:,} more answers differ from the file's and break no rule\n"
-        return text
-
-    def answers_by_the_rules(self, found, chosen):
-        """How many answers to the chosen puzzles, (N,) bool, break no rule of the puzzle; None
-        where a task knows no rules."""
-        questions, answers = (found[name][chosen].numpy() for name in ("inputs", "answers"))
+        """How many answers break no rule and yet are not the file's, which may have none, as a line
+        of text, or none. found: the "inputs", "labels" and "answers", (N, S) each."""
+        other = (found["answers"] != found["labels"]).any(1)
+        questions, answers = (found[name][other].numpy() for name in ("inputs", "answers"))
         wrong = [self.wrong(*puzzle) for puzzle in zip(questions, answers)]
-        if any(cells is None for cells in wrong):
-            return None
-        return sum(not cells.any() for cells in wrong)
+        kept = sum(cells is not None and not cells.any() for cells in wrong)
+        return f"{kept:,} answers break no rule, and are not the file's\n" if kept else ""
 
     def answers_file(self, found):
         """The text of a file for the answers: csv. found: as for `summary`, and how "sure"."""
@@ -202,9 +192,6 @@ class Sudoku(CsvTask):
         digits = np.maximum(answer, 1).astype(np.uint8) - 1  # 0 for a blank, and for a pad
         overwritten = (inputs > 1) & (answer != inputs)
         return read.broken_cells(digits[None])[0] | (digits == 0) | overwritten
-
-    def parse(self, text):
-        return read.parse_sudoku(text) + 1
 
     def summary(self, found):
         """As CsvTask.summary. Before it: of the first 1,000 puzzles, which share of each level of
@@ -263,9 +250,6 @@ class Maze(CsvTask):
         solved = read.is_shortest(answer.reshape(1, side, side))[0]
         overwritten = np.where(answer == read.PATH, read.OPEN, answer) != inputs
         return overwritten | (np.isin(answer, [read.START, read.PATH]) & ~solved)
-
-    def parse(self, text):
-        return read.parse_maze(text, self.seq_len)
 
     def symmetries(self, size, device):
         tokens, _ = super().symmetries(size, device)

@@ -96,15 +96,10 @@ def look(model, task, puzzles, k, N_sup, **more):
 def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
     """A batch of puzzles, each through so many views. A puzzle with an answer that is surer than
     `halt` (0 to 1) gets no further view. Returns what `look` does, with an axis more: "right",
-    "sure", "stop" (B, views, N_sup), where -1 is how sure a view is that was not asked. Of the
+    "sure", "stop" (B, views, N_sup), where a view that was not asked is 0 sure. Of the
     "answers", (B, views, S), it has a view's surest one, or where task.votes, or with a single view
     as in the papers, its last."""
-    size, cells = puzzles["inputs"].shape
-    seen = {"right": torch.zeros(size, views, N_sup, dtype=torch.bool),
-            "sure": torch.full((size, views, N_sup), -1.0),
-            "stop": torch.zeros(size, views, N_sup, dtype=torch.bool),
-            "answers": torch.zeros(size, views, cells, dtype=torch.uint8)}
-    asked = torch.arange(size)
+    asked, seen = torch.arange(len(puzzles["inputs"])), {}
     for k in range(views):
         some = {name: part[asked.to(part.device)] for name, part in puzzles.items()}
         said = look(model, task, some, k, N_sup, **more)
@@ -112,8 +107,10 @@ def solve(model, task, puzzles, N_sup, views=1, halt=1.0, **more):
         if task.votes or views == 1:
             step = torch.full_like(step, N_sup - 1)
         said["answers"] = said["answers"][torch.arange(len(asked)), step]
-        for name in seen:
-            seen[name][asked, k] = said[name]
+        for name, part in said.items():
+            if k == 0:
+                seen[name] = part.new_zeros(len(part), views, *part.shape[1:])
+            seen[name][asked, k] = part
         asked = asked[said["sure"].amax(1) <= halt]
         if not len(asked):
             break
@@ -179,7 +176,7 @@ def print_table(seen, task):
     exact = seen["right"][:, 0].gather(1, stop).float().mean()
     print(f"  with learned halting   {100 * exact:7.1f}%"
           f"  after {stop.float().mean() + 1:.1f} steps on average")
-    asked = (seen["sure"][:, :, 0] >= 0).float().sum(1).mean()
+    asked = (seen["sure"][:, :, 0] > 0).float().sum(1).mean()
     if asked < views:
         print(f"  {asked:.1f} of {views} views a puzzle, {asked * N_sup:.0f} steps")
 
@@ -230,10 +227,10 @@ def compile_if_asked(asked, model, device):
     try:  # something small: there may be no C++ compiler, or no triton for this GPU
         torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device))
     except Exception as error:  # of many kinds, also from the compiler itself
-        why = cli.cause(error)
+        why = cli.in_short(error)
         print(f"torch.compile does not work here, and training goes on without ({why})")
         return
-    print("compiling: the first step takes a minute or two", flush=True)
+    print("compiling: the first step takes a minute or two; --no-compile does without", flush=True)
     torch.set_float32_matmul_precision("high" if cuda else "highest")
     model.compile(options={"force_shape_pad": cuda})  # for a GPU's fast matmuls
 

@@ -213,7 +213,7 @@ def main(argv=None):
     seed = f"-{s.seed}" if s.seed else ""
     folder = Path(s.resume or s.out or f"runs/{s.model}-{s.task}-{s.scale}{seed}")
     if s.resume:
-        saved = evaluate.load_checkpoint(folder)
+        saved = evaluate.load_checkpoint(folder / "checkpoint.pt")
         if "model" not in saved:
             raise cli.BadInput(f"{folder}: has the weights alone, and no training to go on with")
         vars(s).update(saved["settings"] | given)  # what may be given: recipes.MAY_CHANGE

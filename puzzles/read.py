@@ -189,22 +189,11 @@ def read_sudoku(path):
     return questions, answers
 
 
-def parse_sudoku(text):
-    """A user's own puzzle, 81 characters of DIGITS, spaces left out -> (1, 81) uint8 digits."""
-    text = "".join(text.split())
-    if len(text) != 81 or not set(text) <= set(DIGITS):
-        raise BadInput(f"--puzzle: not 81 digits, with 0 or . for a blank ({len(text)} characters)")
-    digits = to_numbers([text], DIGITS)
-    if broken_cells(digits).any():
-        raise BadInput("--puzzle: two of the givens contradict each other")
-    return digits
-
-
 # ---- mazes: side * side tokens, row by row -------------------------------------------------------
 
 PAD, WALL, OPEN, START, GOAL, PATH = range(6)
 MAZE = "?# SGo"  # the character of each token; no file has a pad
-TOKENS = {character: token for token, character in enumerate(MAZE) if token != PAD}
+TOKENS = {"#": WALL, " ": OPEN, ".": OPEN, "S": START, "G": GOAL, "o": PATH}
 
 
 def distances(passable, start, goal):
@@ -246,15 +235,6 @@ def read_maze(path):
         solved = same & is_shortest(answers.reshape(-1, side, side))
         refuse(~solved, path, "the answer is not the question with a shortest path from S to G")
     return questions, answers
-
-
-def parse_maze(text, length):
-    """A user's own maze, ' ' or '.' for an open cell, maybe a line a row -> (1, length) tokens."""
-    text = "".join(text.splitlines()).replace(".", " ")
-    one_of_each = text.count("S") == 1 and text.count("G") == 1
-    if len(text) != length or not set(text) <= set("# SG") or not one_of_each:
-        raise BadInput(f"--puzzle: not {length} characters of '# SG' with one S and one G")
-    return to_numbers([text], TOKENS)
 
 
 # ---- ARC: JSON -----------------------------------------------------------------------------------
