@@ -1,6 +1,6 @@
 """Four exercises: write the pieces that make the two papers. Then
 
-    pytest -rfs --tb=line experiments/exercises.py
+    pytest -rpfs --tb=line experiments/exercises.py
 
 says which of them compute what this project's own code does, and what differs. Put your code in
 place of the `raise` lines. The solutions are in trm.py, hrm.py and train.py: read them afterwards.
@@ -20,8 +20,8 @@ def latent_recursion(net, z_H, z_L, x, T_L):
 
     net(state, injection) -> the new state; it begins with their sum. To think, the net renews the
     thoughts z_L, and the sum of the answer and the puzzle, z_H + x, is injected. To answer, it
-    renews the answer z_H, and the thoughts alone are injected. All are (B, P, D). Returns z_H, z_L,
-    with the whole gradient.
+    renews the answer z_H, and the thoughts alone are injected. All are (B, P, D): puzzles,
+    positions, channels. Returns z_H, z_L, with the whole gradient.
     """
     raise NotImplementedError
 
@@ -30,8 +30,8 @@ def hrm_step(L_net, H_net, z_H, z_L, x, T_H, T_L):
     """One refinement step of HRM ([H] section 2; talk: two frequencies).
 
     L_net(z_L, z_H + x) thinks, T_H * T_L times in all. After every T_L of these H_net(z_H, z_L)
-    answers once. All are (B, P, D). Returns z_H, z_L, whose gradient goes through the last call of
-    each net, and through no call before: the 1-step gradient.
+    answers once. All are (B, P, D). Returns z_H, z_L. The last call of each net passes the gradient
+    on to all that it is given, and no call before has any: the 1-step gradient.
     """
     raise NotImplementedError
 
@@ -50,9 +50,10 @@ def stablemax_loss(logits, labels):
     """Cross-entropy, with stablemax in place of softmax (both papers): where softmax has exp(x) it
     has x + 1 for x >= 0, and 1 / (1 - x) below. logits: (B, S, V). labels: (B, S); 0 is no loss.
     Returns (B,), the mean over a puzzle's cells with a label, or 0. Its gradient is right for each
-    logit: also at 0, where it is 1, and at 1. (torch.where multiplies the gradient of the branch
-    that it does not take by 0. If that gradient is infinite, the product is not a number. And the
-    gradient of clamp, where it begins to cut, is 1 before torch 2.14, and 0 since.)
+    logit: also at 1, and at 0, where the slope is 1 on both sides. (torch.where multiplies the
+    gradient of the branch that it does not take by 0. If that gradient is infinite, the product is
+    not a number. And the gradient of clamp, where it begins to cut, is 1 before torch 2.14, and 0
+    since.)
     """
     raise NotImplementedError
 
