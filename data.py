@@ -103,7 +103,7 @@ class CsvTask:
         this one puzzle would be. Raises BadInput."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "puzzle.csv")
-            file.write_text("".join(text.split("\n")), encoding="utf-8")
+            file.write_text("".join(text.splitlines()), encoding="utf-8")
             try:
                 question, _ = self.read_file(file)
             except BadInput as error:  # the user knows of no file
@@ -159,8 +159,8 @@ class CsvTask:
         return {name: part[:count] for name, part in self.splits["valid"].items()}
 
     def summary(self, found):
-        """How many answers break no rule and yet are not the file's, which may have none, as a line
-        of text, or none. found: the "inputs", "labels" and "answers", (N, S) each."""
+        """How many answers break no rule and yet are not the file's (it may have none): a line of
+        text, or "" for 0. found: the "inputs", "labels" and "answers", (N, S) each."""
         other = (found["answers"] != found["labels"]).any(1)
         questions, answers = (found[name][other].numpy() for name in ("inputs", "answers"))
         wrong = [self.wrong(*puzzle) for puzzle in zip(questions, answers)]
