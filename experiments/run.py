@@ -3,7 +3,8 @@ With `--more="--task maze"`, or other flags of train.py, every training gets tho
 
 Each is README's command with a flag or a patch. All have one thread and the same seeds, and two run
 at a time. Their figures go into results.csv. What stands there already is not made again, so that
-one may stop with Ctrl-C and go on. Two trainings together take about eight minutes on two cores.
+one may stop with Ctrl-C and go on. But what both --only and --seeds name is made again, and printed
+beside what stands there. Two trainings together take about eight minutes on two cores.
 """
 import csv
 import os
@@ -65,18 +66,23 @@ def row_of(claim, seed, more):
 def main(argv=None):
     parser = cli.Parser(prog="python -m experiments.run", description=__doc__.split(":")[0])
     parser.add_argument("--only", choices=ARMS, metavar="CLAIM", help="; ".join(ARMS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(0 to 4)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="(0 to 4)")
     parser.add_argument("--more", default="", metavar="FLAGS", help="flags that all of them get")
     args = parser.parse_args(argv)
     with open(RESULTS, newline="", encoding="utf-8") as file:
-        made = {(row["claim"], row["seed"]) for row in csv.DictReader(file)}
+        made = {(row["claim"], row["seed"]): row for row in csv.DictReader(file)}
     claims = [args.only] if args.only else ARMS
-    wanted = [(claim, seed, args.more) for seed in args.seeds for claim in claims
-              if (name_of(claim, args.more), str(seed)) not in made]
+    wanted = [(claim, seed, args.more) for seed in args.seeds or range(5) for claim in claims
+              if args.only and args.seeds or (name_of(claim, args.more), str(seed)) not in made]
     print(f"{len(wanted)} trainings to make", flush=True)
 
     def make(arm):
         row = row_of(*arm)
+        stands = made.get((row[0], str(row[3])))
+        if stands:
+            exact = [stands[f"exact_{n}"] for n in (1, 2, 4, 8, 16)]
+            print(f"{row[0]}, seed {row[3]}: {', '.join(exact)} in results.csv", flush=True)
+            return
         with open(RESULTS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(row)
 

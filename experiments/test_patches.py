@@ -315,7 +315,7 @@ def test_bench_counts_two_operations_a_weight_and_cell_and_three_times_with_the_
 
 
 def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, monkeypatch, capsys):
-    seen, make = [], subprocess.run
+    seen, trained, make = [], [], subprocess.run
 
     def noted(command, cwd=None, **more):
         if "nothing" in command:  # as its --lr: as if train.py had refused it, a moment later
@@ -323,6 +323,8 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
             return subprocess.CompletedProcess(command, 2, "", "train.py: no number")
         if "train.py" in command:
             seen.append((Path(cwd, "trm.py").read_text(), more["env"]["OMP_NUM_THREADS"]))
+            trained[:] = trained or [make(command, cwd=cwd, **more)]  # once is enough
+            return trained[0]
         return make(command, cwd=cwd, **more)
 
     monkeypatch.setattr(subprocess, "run", noted)
@@ -332,10 +334,10 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     tiny = "--steps 1 --hidden_size 8 --num_heads 2 --train_puzzles 8 --test_puzzles 4"
     monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "--lr nothing", ""),
                                      "two": ("trm", tiny, "two-nets")})
-    flags = ["--seeds", "3", "--more=--task maze"]
-    assert run.main(flags) == run.main(flags) == 0
+    flags_of_both = ["--seeds", "3", "--more=--task maze"]
+    assert run.main(flags_of_both) == run.main(flags_of_both) == 0
     assert re.findall("(.*) trainings to make", capsys.readouterr().out) == ["1", "0"]
-    ((code, threads),) = seen
+    ((code, threads),) = seen  # one training
     assert "H_net" in code and threads == "1"
     _, row = csv.DictReader(run.RESULTS.read_text().splitlines())
     flags = f"{tiny} --task maze --seed 3"
@@ -343,6 +345,12 @@ def test_run_trains_an_arm_under_its_patch_and_makes_nothing_twice(tmp_path, mon
     assert (row["claim"], row["patch"], row["seed"]) == ("two, --task maze", "two-nets", "3")
     assert {row[f"exact_{n}"] for n in (1, 2, 4, 8, 16)} == {"0.0"}
     assert row["exact_32"] == row["exact_64"] == ""
+    before = run.RESULTS.read_text()
+    assert run.main([*flags_of_both, "--only", "two"]) == 0  # made again, and not written again
+    zeros = ", ".join(["0.0"] * 5)
+    assert capsys.readouterr().out == (f"1 trainings to make\ntwo, seed 3: {zeros}\n"
+                                       f"two, --task maze, seed 3: {zeros} in results.csv\n")
+    assert run.RESULTS.read_text() == before
     assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
     monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "")})
     seen.clear()
