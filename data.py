@@ -2,7 +2,7 @@
 
 A task has `splits` ("train", "valid", "test"), `batch` for training and `view`, which shows puzzles
 through a symmetry. Puzzles are a dict of tensors with a row a puzzle: "inputs" and "labels" (N, S),
-token ids, and on ARC "ids" (N,), whose puzzle embedding is whose. Label 0 is not supervised.
+token ids, and on ARC "ids" (N,), which puzzle embedding each has. Label 0 is not supervised.
 Token ids are those of the papers' public codes. puzzles/read.py reads the files.
 """
 import hashlib

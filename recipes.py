@@ -31,7 +31,7 @@ SETTINGS = [
     ("T_H", 2, whole, "updates of the answer z_H in a refinement step"),
     ("T_L", 2, whole, "updates of the thoughts z_L before each update of the answer"),
     ("N_sup", 4, whole, "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, whole_or_0, "training steps at the start with N_sup 1 (attention needs them)"),
+    ("shallow", 0, whole_or_0, "training steps at the start with N_sup 1 (for small attention)"),
     ("batch_size", 16, whole, "puzzles in a batch: the slots"),
     ("steps", 3500, whole, "training steps"),
     ("lr", 4e-3, rate, "learning rate of AdamW"),
@@ -39,7 +39,7 @@ SETTINGS = [
     ("decay", 0.0, share, "the share of the training, at its end, over which the rates fall to 0"),
     ("weight_decay", 0.1, rate, "weight decay of AdamW"),
     ("ema", 0.999, share, "how much of itself the moving average of the weights keeps, at most"),
-    ("explore", 0.5, share, "the share of slots that may not halt before a random step"),
+    ("explore", 0.5, share, "the share of slots that must not halt before a random step"),
     ("hints", 0.0, share, "the largest share of cells given as hints, at the start (not ARC)"),
     ("hints_end", 0.0, share, "the largest share of cells given as hints, at the end"),
     ("puzzle_lr", 0.1, rate, "learning rate of the puzzle embeddings (ARC)"),
@@ -63,10 +63,11 @@ SMALL = {
 # The medium recipe: hard Sudokus, an hour on one core. Hints make them easier, at first the most.
 MEDIUM = dict(hidden_size=128, T_H=1, T_L=4, N_sup=8, steps=20_000, lr=3e-3, decay=1.0, hints=0.6,
               hints_end=0.1)
-# The large recipe: the same, wider and deeper, for some minutes on a GPU. It has not been run yet.
+# The large recipe: the same, wider and deeper, for some minutes on a GPU. It has not been run yet;
+# trained/trm-sudoku-hard had one much like it (puzzles/README.md).
 LARGE = MEDIUM | dict(hidden_size=256, layers=2, T_H=2, batch_size=384, steps=31_000, lr=1e-3)
 # The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
-# 50,000; both for 100,000 rounds of ARC, rounded here.
+# 50,000; both for 100,000 rounds of ARC, rounded here. Theirs is AdamATan2, ours AdamW.
 PAPER = dict(hidden_size=512, num_heads=8, layers=4, mixer="attention", positions="rotary",
              prefix_len=1, N_sup=16, batch_size=768, steps=26_041, lr=1e-4, warmup=2000,
              weight_decay=1.0, ema=0.0, explore=0.1, puzzle_lr=1e-2, augmentations=1000, canvas=30)

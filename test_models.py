@@ -526,7 +526,7 @@ def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here,
         keep = min(0.9, n / (n + 4))  # short at first
         average = [keep * old + (1 - keep) * new for old, new in zip(average, weights)]
         assert min_steps.tolist() and set(min_steps.tolist()) <= {2, 3}  # of N_sup 3
-        own = dict(lr=train.rate(n - 1, s) * s.lr, betas=(0.9, 0.95), weight_decay=0.3)
+        own = dict(lr=train.lr_share(n - 1, s) * s.lr, betas=(0.9, 0.95), weight_decay=0.3)
         assert adamw | own == adamw
     assert_close(shown.noted[-1][0], average)
     assert_close(weights_of(evaluate.open_run("spied")[0]), average)  # not the raw ones
@@ -544,8 +544,9 @@ def test_training_averages_the_weights_and_validates_and_logs_what_it_says(here,
 
 def test_rates_and_hints_fall_and_a_shallow_start_has_one_step(here, monkeypatch):
     s = Namespace(warmup=4, steps=8, decay=0.5)
-    assert [train.rate(step, s) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
-    assert train.rate(7, Namespace(warmup=4, steps=8, decay=0)) == 1
+    shares = [train.lr_share(step, s) for step in range(8)]
+    assert shares == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
+    assert train.lr_share(7, Namespace(warmup=4, steps=8, decay=0)) == 1
     given = Spy(monkeypatch, data, "give_hints", lambda args, *_: args[1])
     shown = Spy(monkeypatch, evaluate, "validate", lambda args, *_: args[2])
     steps = Spy(monkeypatch, train, "train_step",

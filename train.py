@@ -41,8 +41,8 @@ WORLD = int(os.environ.get("WORLD_SIZE", 1))  # and how many there are
 
 def fresh_slots(model, puzzles, dtype=torch.float32):
     """Puzzles ({"inputs", "labels" (B, S), on ARC "ids" (B,)}) with the first carry, (B, prefix
-    + S, D) each, and no refinement step made. They are marked as halted, until `train_step` marks
-    them anew: the first slots of all only hold the place, and `refill` replaces them."""
+    + S, D) each, and no refinement step made. They are marked as halted, so that the first `refill`
+    replaces the first slots of all; `train_step` marks them anew."""
     z_H, z_L = model.initial_carry(len(puzzles["inputs"]), dtype)
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
     return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps,
@@ -50,7 +50,7 @@ def fresh_slots(model, puzzles, dtype=torch.float32):
 
 
 def refill(slots, fresh):
-    """All slots: where a puzzle has halted, the fresh one; where none has, the puzzle goes on."""
+    """All slots: one whose puzzle has halted gets the fresh one, in the others puzzles go on."""
     refilled = {}
     for name, new in fresh.items():
         halted = slots["halted"].view([-1] + [1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)
@@ -106,9 +106,9 @@ def exploration(size, N_sup, explore, device):
     return step * (torch.rand(size, device=device) < explore)
 
 
-def rate(step, s):
-    """The share of its learning rates that a training step has, counted from 0: it rises over the
-    first s.warmup steps, and falls to 0 over the last share s.decay of them all."""
+def lr_share(step, s):
+    """What the learning rates are multiplied by at a training step (the first is 0): it rises to 1
+    over the first s.warmup steps, and falls to 0 over the last share s.decay of them all."""
     share = min(1, (step + 1) / s.warmup)
     if s.decay:
         share = min(share, (1 - step / s.steps) / s.decay)
@@ -148,14 +148,14 @@ def train(s, task, device, folder, saved=None):
     with cli.noted_signals(wanted=WORLD == 1) as noted:
         while step < s.steps and not noted:
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, s) * s.lr
+                group["lr"] = lr_share(step, s) * s.lr
             N_sup = 1 if step < s.shallow else s.N_sup
             hints = s.hints + (s.hints_end - s.hints) * step / s.steps
             puzzles = data.give_hints(task.batch(size), hints)
             slots = refill(slots, fresh_slots(model, puzzles, dtype))
             min_steps = exploration(size, N_sup, s.explore, device)
             slots, loss, right = train_step(parallel, optimizer, slots, N_sup, min_steps,
-                                            embeddings, rate(step, s) * s.puzzle_lr)
+                                            embeddings, lr_share(step, s) * s.puzzle_lr)
             keep = min(s.ema, (1 + step) / (5 + step))  # short at first: it forgets the start soon
             for kept, weight in zip(average.parameters(), model.parameters()):
                 kept.lerp_(weight.detach(), 1 - keep)

@@ -57,7 +57,7 @@ def small(model_class, **more):
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_patch_says_what_it_asks_and_a_command_that_can_be_run(name):
     comment = (HERE / f"{name}.patch").read_text("utf-8").split("diff --git")[0]
-    assert "\n# The question: " in comment
+    assert "\n# The question: " in comment and "\n# Expected: " in comment
     flags = re.search("^#   python train.py (.*)$", comment, re.M)[1].split()
     assert recipes.parse(flags, TASKS)[0].out == f"runs/{name}"  # BadInput where a flag is wrong
     assert name in [row[0] for row in FACTS]
@@ -251,7 +251,12 @@ def test_the_tables_are_what_results_csv_has():
                         ("HRM, --layers 4", "Sudoku, HRM, 4 layers (not tuned, one failed)")):
         each = plot.exact_by_seed(ROWS, claim, 16).values()
         mean = sum(each) / len(each)
-        assert f"| {name} | {mean:.1f}% ({min(each)} to {max(each)}) |" in page
+        shown = re.escape(f"| {name} | {mean:.1f}% ({min(each)} to {max(each)}) |")
+        (weights,) = re.findall(rf"{shown} [0-9]+ \| ([0-9,]+) \|", page)
+        (command,) = {row["command"].split(" --seed")[0] for row in ROWS if row["claim"] == claim}
+        s, _ = recipes.parse(command.split()[2:], TASKS)
+        net = evaluate.build_model(s, data.load_task(s, "cpu"), "meta")
+        assert weights == f"{count_weights(net):,}"
 
 
 def test_the_commands_of_results_csv_can_be_run():

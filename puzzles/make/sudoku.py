@@ -285,7 +285,7 @@ def hard_sudoku(split, i):
 
 
 @njit
-def trial_and_error(grid, answer):
+def trial_and_error(grid):
     """How far trial and error must go (puzzles/levels.py): the candidates that are tried in all
     rounds together; the rounds, or -1 where they do not solve it; how many right guesses would."""
     candidates = OPEN.copy()
@@ -320,7 +320,7 @@ def trial_and_error(grid, answer):
 
 def depth(grid, answer):
     """How deep trial and error must go: what the climb to an extreme puzzle raises."""
-    tried, _, guesses = trial_and_error(grid, answer)
+    tried, _, guesses = trial_and_error(grid)
     return tried - 4 * guesses
 
 
@@ -335,7 +335,7 @@ def extreme_sudoku(split, i):
             before = best
             question, best = climb(random, answer, question, best, depth)
             waited = waited + 1 if best == before else 0
-            _, rounds, guesses = trial_and_error(table(question), table(answer))
+            _, rounds, guesses = trial_and_error(table(question))
             if rounds >= 2 and guesses == 0:
                 # It is counted once more: where a cell has two digits left that both have no other
                 # place, hidden_singles sees no contradiction.
