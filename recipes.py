@@ -31,7 +31,7 @@ SETTINGS = [
     ("T_H", 2, whole, "updates of the answer z_H in a refinement step"),
     ("T_L", 2, whole, "updates of the thoughts z_L before each update of the answer"),
     ("N_sup", 4, whole, "refinement steps that a puzzle gets, at most"),
-    ("shallow", 0, whole_or_0, "training steps at the start with N_sup 1 (for small attention)"),
+    ("shallow", 0, whole_or_0, "first training steps, with N_sup 1 (small nets with attention)"),
     ("batch_size", 16, whole, "puzzles in a batch: the slots"),
     ("steps", 3500, whole, "training steps"),
     ("lr", 4e-3, rate, "learning rate of AdamW"),
@@ -64,7 +64,7 @@ SMALL = {
 MEDIUM = dict(hidden_size=128, T_H=1, T_L=4, N_sup=8, steps=20_000, lr=3e-3, decay=1.0, hints=0.6,
               hints_end=0.1)
 # The large recipe: the same, wider and deeper, for some minutes on a GPU. It has not been run yet;
-# trained/trm-sudoku-hard had one much like it (puzzles/README.md).
+# puzzles/trained/trm-sudoku-hard had one much like it (puzzles/README.md).
 LARGE = MEDIUM | dict(hidden_size=256, layers=2, T_H=2, batch_size=384, steps=31_000, lr=1e-3)
 # The papers' recipes. [H] trains for 20,000 rounds of 1,000 puzzles in batches of 768, [J] for
 # 50,000; both for 100,000 rounds of ARC, rounded here. Theirs is AdamATan2, ours AdamW.

@@ -41,8 +41,8 @@ WORLD = int(os.environ.get("WORLD_SIZE", 1))  # and how many there are
 
 def fresh_slots(model, puzzles, dtype=torch.float32):
     """Puzzles ({"inputs", "labels" (B, S), on ARC "ids" (B,)}) with the first carry, (B, prefix
-    + S, D) each, and no refinement step made. They are marked as halted, so that the first `refill`
-    replaces the first slots of all; `train_step` marks them anew."""
+    + S, D) each, and no refinement step made. They are marked as halted, so that in a new
+    training the first `refill` replaces all of them; `train_step` marks them anew."""
     z_H, z_L = model.initial_carry(len(puzzles["inputs"]), dtype)
     steps = torch.zeros_like(puzzles["inputs"][:, 0])
     return {**puzzles, "z_H": z_H, "z_L": z_L, "steps": steps,
@@ -50,7 +50,7 @@ def fresh_slots(model, puzzles, dtype=torch.float32):
 
 
 def refill(slots, fresh):
-    """All slots: one whose puzzle has halted gets the fresh one, in the others puzzles go on."""
+    """The slots, with the fresh puzzle in place of each that has halted."""
     refilled = {}
     for name, new in fresh.items():
         halted = slots["halted"].view([-1] + [1] * (new.ndim - 1))  # (B,) -> (B, 1, ...)

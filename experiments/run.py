@@ -66,19 +66,20 @@ def row_of(claim, seed, more):
 def main(argv=None):
     parser = cli.Parser(prog="python -m experiments.run", description=__doc__.split(":")[0])
     parser.add_argument("--only", choices=ARMS, metavar="CLAIM", help="; ".join(ARMS))
-    parser.add_argument("--seeds", type=int, nargs="+", help="(0 to 4)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="(0 to 4); with --only, again")
     parser.add_argument("--more", default="", metavar="FLAGS", help="flags that all of them get")
     args = parser.parse_args(argv)
     with open(RESULTS, newline="", encoding="utf-8") as file:
-        made = {(row["claim"], row["seed"]): row for row in csv.DictReader(file)}
+        rows = {(row["claim"], row["seed"]): row for row in csv.DictReader(file)}
     claims = [args.only] if args.only else ARMS
+    again = args.only and args.seeds
     wanted = [(claim, seed, args.more) for seed in args.seeds or range(5) for claim in claims
-              if args.only and args.seeds or (name_of(claim, args.more), str(seed)) not in made]
+              if again or (name_of(claim, args.more), str(seed)) not in rows]
     print(f"{len(wanted)} trainings to make", flush=True)
 
     def make(arm):
         row = row_of(*arm)
-        stands = made.get((row[0], str(row[3])))
+        stands = rows.get((row[0], str(row[3])))
         if stands:
             exact = [stands[f"exact_{n}"] for n in (1, 2, 4, 8, 16)]
             print(f"{row[0]}, seed {row[3]}: {', '.join(exact)} in results.csv", flush=True)
