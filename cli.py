@@ -33,7 +33,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def out_of_memory(error):
-    return type(error).__name__ in ("MemoryError", "OutOfMemoryError")  # a CPU's, a GPU's
+    """Python's and a GPU's have a name of their own, a CPU's is known by its text."""
+    return (type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+            or "DefaultCPUAllocator" in str(error))
 
 
 def in_short(error):
@@ -100,6 +102,9 @@ def noted_signals(wanted):
         before[number] = signal.signal(number, note)
     try:
         yield noted
+    except Exception:  # Ctrl-C may have ended a C++ compiler, too, in the middle of torch.compile
+        if not noted:
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -154,7 +159,7 @@ def write_atomically(path, content):
     """content: bytes, or a function that fills an open file. It goes to a file beside `path` and
     only then takes the place of the old one: whatever happens, `path` is the old file or the new
     one, whole. Raises Failure."""
-    beside = Path(f"{path}.tmp")
+    beside = Path(f"{path}.{os.getpid()}.tmp")  # of this process alone
     try:
         with open(beside, "wb") as file:
             if callable(content):
@@ -171,7 +176,8 @@ def write_atomically(path, content):
                 time.sleep(wait)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
         beside.unlink(missing_ok=True)
-        raise Failure(f"{path} could not be written ({getattr(error, 'strerror', None) or error}); "
+        cause = error if isinstance(error, OSError) else error.__context__ or error
+        raise Failure(f"{path} could not be written ({getattr(cause, 'strerror', None) or cause}); "
                       "what was saved there before is whole") from None
 
 

@@ -103,7 +103,7 @@ class CsvTask:
         this one puzzle would be. Raises BadInput."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "puzzle.csv")
-            file.write_text("".join(text.splitlines()), encoding="utf-8")
+            file.write_text("".join(text.splitlines()), "utf-8", "replace")
             try:
                 question, _ = self.read_file(file)
             except BadInput as error:  # the user knows of no file

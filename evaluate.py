@@ -274,6 +274,8 @@ def open_run(path, device="cpu", **changes):
         if task.votes and s.puzzles != fingerprint(task):
             raise ValueError("trained on other tasks, or other demonstrations of them")
         table = None
+        if "data" not in changes and vars(s).get("puzzles", "") not in ("", fingerprint(task)):
+            print(f"{path}: {puzzles}: other puzzles than those that it was trained on")
         if "embeddings" in checkpoint:  # on ARC; the authors' weights have one for all tasks
             table = checkpoint["embeddings"]["table"].to(device)
         return model, task, table, s
@@ -309,7 +311,7 @@ def parse(argv):
     """The flags. Raises BadInput."""
     parser = cli.Parser(prog="evaluate.py", description="Evaluate a run, or watch it think.",
                         allow_abbrev=False)
-    add, whole = parser.add_argument, recipes.whole
+    add, whole, path = parser.add_argument, recipes.whole, recipes.path
     add("run", metavar="RUN", help="a run's folder, or its checkpoint")
     add("--N_sup", type=whole, help="refinement steps for each puzzle (16; on ARC the run's)")
     add("--T_H", type=whole, help="updates of the answer in a refinement step (the run's)")
@@ -318,14 +320,15 @@ def parse(argv):
         "seen; the surest answer is kept (1; on ARC all views are asked, and vote)")
     add("--halt", type=recipes.share, default=1.0, metavar="P",
         help="a puzzle whose answer is surer than P, from 0 to 1, gets no further view (1)")
-    add("--data", help="other puzzles: a folder, or a file")
+    add("--data", type=path, help="other puzzles: a folder, or a file")
     add("--test_puzzles", type=whole, help="how many test puzzles, the first ones (as the run)")
-    add("--answers", metavar="FILE", help="write the answers to a new file: csv, for ARC the JSON "
-        "of the ARC Prize")
+    add("--answers", metavar="FILE", type=path, help="write the answers to a new file: csv, for "
+        "ARC the JSON of the ARC Prize")
     add("--watch", action="store_true", help="show one test puzzle, drawn at random, being solved")
     add("--puzzle", metavar="TEXT", help="watch your own: 81 digits, 0 or . for a blank; a maze's "
         "'#.SG' row by row; the name of an ARC task")
-    add("--svg", metavar="FILE", help="draw what is watched as a moving picture, in a new file")
+    add("--svg", metavar="FILE", type=path, help="draw what is watched as a moving picture, in a "
+        "new file")
     add("--seed", type=recipes.whole_or_0, help="of the random views, and of the puzzle watched")
     add("--batch_size", type=whole, default=500, help="puzzles at a time (500)")
     add("--device", help="cpu, cuda, mps, ... (what is there)")
@@ -334,9 +337,12 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.answers and (args.watch or args.puzzle is not None):
         raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
-    for path in filter(None, (args.answers, args.svg)):
-        if os.path.lexists(path) or not os.path.isdir(os.path.dirname(path) or "."):
-            raise BadInput(f"{path}: exists already, or its folder does not")
+    files = [file for file in (args.answers, args.svg) if file]
+    for file in files:
+        if os.path.lexists(file) or not os.path.isdir(os.path.dirname(file) or "."):
+            raise BadInput(f"{file}: exists already, or its folder does not")
+    if len(files) == 2 and os.path.realpath(files[0]) == os.path.realpath(files[1]):
+        raise BadInput(f"{files[0]}: --answers and --svg name the same file")
     return args
 
 

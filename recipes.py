@@ -16,6 +16,13 @@ def between(kind, low, high):
     return number
 
 
+def path(text):
+    """An argparse type: a path. A variable that a shell does not know gives an empty text."""
+    if not text:
+        raise ArgumentTypeError("is empty")
+    return text
+
+
 whole, whole_or_0 = between(int, 1, 10**9), between(int, 0, 10**9)
 rate, share = between(float, 0, 10**9), between(float, 0, 1)
 
@@ -49,7 +56,7 @@ SETTINGS = [
     ("seed", 0, whole_or_0, "the seed of all that is random"),
     ("train_puzzles", None, whole, "how many of the puzzles to train on, drawn at random (all)"),
     ("test_puzzles", None, whole, "how many of the puzzles to test on, the first ones (all)"),
-    ("data", None, str, "a path: published files, or yours, in place of the bundled puzzles"),
+    ("data", None, path, "a path: published files, or yours, in place of the bundled puzzles"),
 ]
 MAY_CHANGE = "steps", "data", "device", "compile"  # in a run that goes on (data: a new path)
 # What the small recipes of other tasks have otherwise.
@@ -111,8 +118,9 @@ def parse(argv, tasks):
     add("--dtype", choices=["float32", "bfloat16"], help="number type (bfloat16 on a new GPU)")
     add("--compile", action=BooleanOptionalAction, help="use torch.compile (on a GPU that can)")
     add("--device", help="cpu, cuda, mps, ... (what is there)")
-    add("--out", metavar="DIR", help="the run's folder (runs/MODEL-TASK-SCALE, or -SEED)")
-    add("--resume", metavar="RUN", help="go on with the run in this folder")
+    add("--out", metavar="DIR", type=path,
+        help="the run's folder (runs/MODEL-TASK-SCALE, or -SEED)")
+    add("--resume", metavar="RUN", type=path, help="go on with the run in this folder")
     given = vars(parser.parse_known_args(argv)[0])  # first without defaults: a recipe has them
     fixed = sorted(set(given) - {"resume", *MAY_CHANGE})
     if "resume" in given and fixed:

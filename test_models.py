@@ -589,6 +589,29 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(here, monkeypatch, model, 
     assert logs[0] == logs[1] and len(logs[0]) == 6
 
 
+def test_ctrl_c_that_ends_a_compiler_in_the_middle_of_a_step_is_told_in_one_line(here, monkeypatch):
+    def step(*args):
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("the compiler ended early")
+
+    monkeypatch.setattr(train, "train_step", step)
+    assert "stopped after step 0 and saved" in call(f"{TRAIN['sudoku']} --out early", code=130)
+
+
+def test_a_full_disk_is_named_and_a_file_beside_is_left_alone(here):
+    def saved(file):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # as torch.save does
+
+    Path("run.csv.tmp").write_text("mine")
+    with pytest.raises(cli.Failure, match=r"\(No space left on device\)"):
+        cli.write_atomically("run.csv", saved)
+    cli.write_atomically("run.csv", b"text")
+    assert Path("run.csv.tmp").read_text() == "mine" and Path("run.csv").read_text() == "text"
+
+
 def test_what_was_saved_stays_whole_where_saving_fails(here, monkeypatch):
     def busy(*paths):
         raise PermissionError(13, "Permission denied")
@@ -622,7 +645,7 @@ def test_a_busy_file_is_tried_again_and_a_log_is_written_the_next_time(here, mon
 
 def test_a_run_has_its_folder_from_its_start_and_can_go_on_at_once(here, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", lambda *_: signal.raise_signal(2) or 1 / 0)
+        patch.setattr(train, "train_step", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):  # a crash in the first step
             call(f"{TRAIN['sudoku']} --steps 1 --out claimed")
     assert "claimed: holds a run; " in call(f"{TRAIN['sudoku']} --steps 1 --out claimed", code=2)
@@ -763,7 +786,8 @@ def test_train_evaluate_and_watch(here, model, task, own):
     out = call(f"evaluate {run} --puzzle {own} --svg {model}-{task}.svg")
     assert re.search(r"your puzzle[^\0]*step 1: ", out)
     assert Path(f"{model}-{task}.svg").read_text().startswith("<svg ")
-    assert "--puzzle" in call(f"evaluate {run} --puzzle nothing", code=2)
+    for text in ("nothing", "5\udcff"):  # the second: bytes that are no text
+        assert "--puzzle" in call(f"evaluate {run} --puzzle {text}", code=2)
     shutil.rmtree("runs")
 
 
@@ -853,12 +877,15 @@ def test_a_flag_says_how_many_test_puzzles_else_the_run_but_of_its_own_data(here
         assert f"\n{count} test puzzles with" in call(f"evaluate run {flags}")
 
 
-def test_a_run_of_another_model_file_says_so(here):
+@pytest.mark.parametrize("part, said", [
+    ("code", "was trained with another trm.py than the one here"),
+    ("puzzles", "other puzzles than those that it was trained on")])
+def test_a_run_of_another_model_file_or_of_other_puzzles_says_so(here, part, said):
     run = load("run")
-    run["settings"]["code"] = "another"
+    run["settings"][part] = "another"
     torch.save(run, "other.pt")
-    said = "was trained with another trm.py than the one here"
     assert said in call("evaluate other.pt") and said not in call("evaluate run")
+    assert (part == "code") == (said in call("evaluate other.pt --data few/sudoku"))
 
 
 def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
@@ -887,6 +914,9 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
     (f"train --resume run --data {TRAINED.parent / 'sudoku/small'}", "not what the run was"),
     (f"train --resume {TRAINED / 'trm-sudoku'}", "no training to go on with"),
     ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
+    ("train --data=", "--data: is empty"), ("train --resume=", "--resume: is empty"),
+    ("evaluate run --answers=", "--answers: is empty"),
+    ("evaluate run --answers a --svg ./a", "a: --answers and --svg name the same file"),
     ("evaluate run --answers no/a.csv", "no/a.csv: exists already, or its folder does not")])
 def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     files = {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()}
@@ -909,12 +939,13 @@ def test_a_command_keeps_the_memory_that_a_step_frees():
 
 
 def test_too_little_memory_is_told_in_one_line(capsys):
-    def main(argv):
+    def on_a_gpu(argv):
         with cli.blaming("a file", "damaged"):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    assert cli.in_one_line(main) == 1
-    assert "out of memory; a lower --batch_size" in capsys.readouterr().err
+    for main in (on_a_gpu, lambda argv: torch.empty(1 << 55)):
+        assert cli.in_one_line(main) == 1
+        assert "out of memory; a lower --batch_size" in capsys.readouterr().err
 
 
 def test_both_models_have_one_recipe_but_for_weight_decay_and_the_papers_are_the_papers():

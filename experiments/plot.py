@@ -46,7 +46,7 @@ def differences(rows, claim, steps=4, more=""):
 def interval(gains):
     """The mean of some differences, and half of its 95% interval (a paired t-test)."""
     gains = torch.tensor(gains)
-    half = STUDENT[len(gains) - 2] * gains.std() / len(gains) ** 0.5
+    half = STUDENT[min(len(gains), 10) - 2] * gains.std() / len(gains) ** 0.5
     return gains.mean().item(), half.item()
 
 

@@ -282,6 +282,7 @@ def test_the_table_has_the_differences_of_each_seed(monkeypatch):
     assert two == "| two | patch `two-nets` | **+1.5 ± 1.2** | +0.0 ± 0.0 | +10.0 ± 12.7 |"
     assert other == "| the other | `--model hrm` | +1.2 ± 8.3 | +0.0 ± 0.0 | – |"
     assert plot.interval([1.0, 2.0, 3.0, 4.0, 6.0]) == pytest.approx((3.2, 2.388), abs=4e-3)
+    assert plot.interval([1.0] * 12) == (1.0, 0.0)  # more seeds than STUDENT has
     for n, t in enumerate(plot.STUDENT, 1):  # the area under Student's density, from -t to t
         x = torch.linspace(-t, t, 100_001, dtype=torch.double)
         factor = math.gamma((n + 1) / 2) / math.gamma(n / 2) / math.sqrt(n * math.pi)

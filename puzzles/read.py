@@ -45,7 +45,7 @@ def refuse(wrong, path, why):
     """Raise BadInput for the first wrong puzzle of a file, or of a folder. wrong: (N,) bool."""
     if wrong.any():
         number = int(wrong.argmax())
-        if path.is_dir():
+        if not path.is_file():  # a folder, or what can be read only once
             raise BadInput(f"{path}, puzzle {number + 1}: {why}")
         _, lines = read_columns(path)
         raise BadInput(f"{path}, line {lines[number]}: {why}")

@@ -167,6 +167,11 @@ def test_the_summary_tells_the_levels_apart():
 # ---- a task of one's own, as README.md has it ----------------------------------------------------
 
 
+def test_a_wrong_puzzle_of_what_can_be_read_only_once_is_told_by_its_number():
+    with pytest.raises(BadInput, match="a-pipe, puzzle 2: it is wrong"):
+        read.refuse(np.array([False, True]), Path("a-pipe"), "it is wrong")
+
+
 def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys):
     (text,) = re.findall(r"```python\n(class .*?)```", (HERE / "README.md").read_text(), re.DOTALL)
     names = dict(vars(data))  # as if the class stood in data.py
@@ -290,10 +295,10 @@ def test_arc_batches_show_all_views_of_all_pairs_to_learn_and_move_all_but_one(t
             room = task.side - np.max(shapes, axis=0) if canvas else (0, 0)
             for corner in np.ndindex(room[0] + 1, room[1] + 1):
                 tokens = (seen_as(task, i, pair[part], corner) for part in ("input", "output"))
-                places[i, *(part.tobytes() for part in tokens)] = (i, n), corner
+                places[(i, *(part.tobytes() for part in tokens))] = (i, n), corner
     seen, drawn, batch = {}, [], task.batch(8000)
     for i, *tokens in zip(*(batch[name].numpy() for name in ("ids", "inputs", "labels"))):
-        pair, corner = places[int(i), *(part.tobytes() for part in tokens)]
+        pair, corner = places[(int(i), *(part.tobytes() for part in tokens))]
         seen.setdefault(pair, set()).add(corner)
         drawn.append(pair[1])
     assert set(seen) == {pair for pair, _ in places.values()}
