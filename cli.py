@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def out_of_memory(error):
-    """Python's and a GPU's have a name of their own, a CPU's is known by its text."""
+    """Whether an error says so. torch has a class for a GPU's; a CPU's is known by its text."""
     return (type(error).__name__ in ("MemoryError", "OutOfMemoryError")
             or "DefaultCPUAllocator" in str(error))
 
@@ -91,7 +91,8 @@ def in_one_line(main, argv=None):
 @contextmanager
 def noted_signals(wanted):
     """Inside, if wanted, Ctrl-C and SIGTERM only add their number to the list that is given, so
-    that a loop can end after its step; a second one ends the program at once."""
+    that a loop can end after its step; a second one ends the program at once. An error that
+    comes after one of them ends the loop, too."""
     noted, before = [], {}
 
     def note(number, frame):
@@ -102,7 +103,7 @@ def noted_signals(wanted):
         before[number] = signal.signal(number, note)
     try:
         yield noted
-    except Exception:  # Ctrl-C may have ended a C++ compiler, too, in the middle of torch.compile
+    except Exception:  # Ctrl-C also ends a C++ compiler that torch.compile waits for
         if not noted:
             raise
     finally:

@@ -273,9 +273,9 @@ def open_run(path, device="cpu", **changes):
         model.load_state_dict(checkpoint["average"])
         if task.votes and s.puzzles != fingerprint(task):
             raise ValueError("trained on other tasks, or other demonstrations of them")
+        if "data" not in changes and getattr(s, "puzzles", fingerprint(task)) != fingerprint(task):
+            print(f"{path}: was trained on other puzzles than {puzzles} has now")
         table = None
-        if "data" not in changes and vars(s).get("puzzles", "") not in ("", fingerprint(task)):
-            print(f"{path}: {puzzles}: other puzzles than those that it was trained on")
         if "embeddings" in checkpoint:  # on ARC; the authors' weights have one for all tasks
             table = checkpoint["embeddings"]["table"].to(device)
         return model, task, table, s
@@ -337,12 +337,9 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.answers and (args.watch or args.puzzle is not None):
         raise BadInput("--answers: of all test puzzles, not of the one to --watch or --puzzle")
-    files = [file for file in (args.answers, args.svg) if file]
-    for file in files:
+    for file in filter(None, (args.answers, args.svg)):
         if os.path.lexists(file) or not os.path.isdir(os.path.dirname(file) or "."):
             raise BadInput(f"{file}: exists already, or its folder does not")
-    if len(files) == 2 and os.path.realpath(files[0]) == os.path.realpath(files[1]):
-        raise BadInput(f"{files[0]}: --answers and --svg name the same file")
     return args
 
 

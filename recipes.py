@@ -17,7 +17,7 @@ def between(kind, low, high):
 
 
 def path(text):
-    """An argparse type: a path. A variable that a shell does not know gives an empty text."""
+    """An argparse type: a path, and no empty text, which an unset variable of a shell gives."""
     if not text:
         raise ArgumentTypeError("is empty")
     return text

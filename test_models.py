@@ -879,7 +879,7 @@ def test_a_flag_says_how_many_test_puzzles_else_the_run_but_of_its_own_data(here
 
 @pytest.mark.parametrize("part, said", [
     ("code", "was trained with another trm.py than the one here"),
-    ("puzzles", "other puzzles than those that it was trained on")])
+    ("puzzles", "was trained on other puzzles than")])
 def test_a_run_of_another_model_file_or_of_other_puzzles_says_so(here, part, said):
     run = load("run")
     run["settings"][part] = "another"
@@ -916,7 +916,6 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_in_it_is_executed(here):
     ("evaluate run --data few/maze", "few/maze"), ("evaluate few/sudoku/test.csv", "not a checkp"),
     ("train --data=", "--data: is empty"), ("train --resume=", "--resume: is empty"),
     ("evaluate run --answers=", "--answers: is empty"),
-    ("evaluate run --answers a --svg ./a", "a: --answers and --svg name the same file"),
     ("evaluate run --answers no/a.csv", "no/a.csv: exists already, or its folder does not")])
 def test_bad_input_gets_one_line_and_exit_code_2(here, command, complaint):
     files = {file: file.read_bytes() for file in Path().rglob("*.*") if file.is_file()}

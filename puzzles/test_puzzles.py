@@ -164,12 +164,12 @@ def test_the_summary_tells_the_levels_apart():
         "two rounds and more 50.0% of 40; beyond 75.0% of 40\n")
 
 
-# ---- a task of one's own, as README.md has it ----------------------------------------------------
-
-
 def test_a_wrong_puzzle_of_what_can_be_read_only_once_is_told_by_its_number():
     with pytest.raises(BadInput, match="a-pipe, puzzle 2: it is wrong"):
         read.refuse(np.array([False, True]), Path("a-pipe"), "it is wrong")
+
+
+# ---- a task of one's own, as README.md has it ----------------------------------------------------
 
 
 def test_a_class_and_an_entry_in_tasks_make_a_task(tmp_path, monkeypatch, capsys):
