@@ -71,17 +71,6 @@ def distinct_views(grids, count, random):
     return list(found.values())
 
 
-def ranked_by_votes(answers, sure):
-    """What the views answer to one test, tokens (views, S), and how sure the net is, (views,).
-    Equal answers count as votes. Returns the different ones, that with most votes first; of equally
-    many, that of which the net is surer."""
-    votes = {}  # an answer -> how sure each of its voters is
-    for tokens, how_sure in zip(answers.tolist(), sure.tolist()):
-        votes.setdefault(tuple(tokens), []).append(how_sure)
-    return sorted(votes, key=lambda answer: (len(votes[answer]), np.mean(votes[answer])),
-                  reverse=True)
-
-
 class Arc:
     """Tasks of a few pairs of grids. Tokens: 0 pad, 1 end of grid, 2..11 the colours 0..9.
 
@@ -136,7 +125,7 @@ class Arc:
             raise BadInput(f"{path}: no test of a training task comes with its output, which "
                            "validation needs")
         self.tests = valid + asked
-        self.num_puzzles, learned = len(views), len(pairs)
+        self.num_puzzles, self.learned = len(views), len(pairs)
         self.first_id = torch.tensor(first_id, device=device)
         self.id_count = self.first_id.diff()
         self.first_pair = torch.tensor(first_pair, device=device)
@@ -144,10 +133,9 @@ class Arc:
         self.most_views = self.id_count.max().item()
         self.to_tensors(views, pairs + [pair for _, _, pair in self.tests], canvas, device)
         self.test_task = torch.tensor([number for number, _, _ in self.tests], device=device)
-        self.test_pair = learned + torch.arange(len(self.tests), device=device)
         order = torch.arange(len(self.tests), device=device)
-        self.splits = {"train": {"inputs": self.inputs[0, :learned],
-                                 "labels": self.labels[0, :learned]},
+        self.splits = {"train": {"inputs": self.inputs[0, : self.learned],
+                                 "labels": self.labels[0, : self.learned]},
                        "valid": self.through_view(order[: len(valid)], 0),
                        "test": self.through_view(order[len(valid) :], 0)}
 
@@ -205,7 +193,7 @@ class Arc:
         task = self.test_task[test]
         ids = self.first_id[task] + k % self.id_count[task]
         offset = torch.zeros_like(ids)[:, None].expand(-1, 2)
-        return {**self.show(self.test_pair[test], ids, offset), "test": test}
+        return {**self.show(self.learned + test, ids, offset), "test": test}
 
     def view(self, puzzles, k):
         """View k of tests. Returns it, and the function that turns answers to it back: tokens
@@ -244,14 +232,19 @@ class Arc:
         return f": task {self.names[number]}, test {k + 1}"
 
     def guesses(self, found):
-        """Of each test the two answers with most votes, as grids. found: "test" (N,), the "answers"
-        of all views, tokens (N, views, S), and how "sure" the net is of them, (N, views)."""
+        """Of each test the two answers with most votes, as grids: equal answers count as votes, and
+        of equally many those of which the net is surer. found: "test" (N,), the "answers" of all
+        views, tokens (N, views, S), and how "sure" the net is of them, (N, views)."""
         best = []
         for test, answers, sure in zip(found["test"].tolist(), found["answers"], found["sure"]):
             own = torch.arange(len(sure)) < self.id_count[self.test_task[test]].item()
             asked = own & (sure > 0)  # the task's own views, those of them that were asked
-            ranked = ranked_by_votes(answers[asked], sure[asked])
-            best.append([crop(answer) for answer in ranked[:2]])
+            votes = {}  # an answer -> how sure the net is in each view that gives it
+            for tokens, how_sure in zip(answers[asked].tolist(), sure[asked].tolist()):
+                votes.setdefault(tuple(tokens), []).append(how_sure)
+            ranked = sorted(votes.items(), key=lambda vote: (len(vote[1]), np.mean(vote[1])),
+                            reverse=True)
+            best.append([crop(answer) for answer, _ in ranked[:2]])
         return best
 
     def summary(self, found):

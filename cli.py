@@ -4,6 +4,7 @@ a terminal overwrites, log.csv, whole files, memory. No torch here.
 import argparse
 import ctypes
 import os
+import re
 import shutil
 import signal
 import sys
@@ -33,9 +34,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def out_of_memory(error):
-    """Whether an error says so. torch has a class for a GPU's; a CPU's is known by its text."""
-    return (type(error).__name__ in ("MemoryError", "OutOfMemoryError")
-            or "DefaultCPUAllocator" in str(error))
+    """Whether an error of torch, on a GPU or on a CPU, or of numpy says so."""
+    return re.search("out of memory|can't allocate|MemoryError", in_short(error))
 
 
 def in_short(error):
@@ -75,10 +75,8 @@ def in_one_line(main, argv=None):
         return main(argv)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except (BadInput, OSError) as error:  # an OSError: a path that is no path
-        code, why = 2, error
-    except Failure as error:
-        code, why = error.code, error
+    except (BadInput, Failure, OSError) as error:  # an OSError: a path that is no path
+        code, why = getattr(error, "code", 2), error
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -93,14 +91,14 @@ def noted_signals(wanted):
     """Inside, if wanted, Ctrl-C and SIGTERM only add their number to the list that is given, so
     that a loop can end after its step; a second one ends the program at once. An error that
     comes after one of them ends the loop, too."""
-    noted, before = [], {}
+    noted = []
 
     def note(number, frame):
         noted.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM) if wanted else ():
-        before[number] = signal.signal(number, note)
+    numbers = (signal.SIGINT, signal.SIGTERM) if wanted else ()
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield noted
     except Exception:  # Ctrl-C also ends a C++ compiler that torch.compile waits for
@@ -157,29 +155,20 @@ class Log:
 
 
 def write_atomically(path, content):
-    """content: bytes, or a function that fills an open file. It goes to a file beside `path` and
-    only then takes the place of the old one: whatever happens, `path` is the old file or the new
-    one, whole. Raises Failure."""
+    """Bytes into a file beside `path`, which only then takes the place of the old one: whatever
+    happens, `path` is the old file or the new one, whole. Raises Failure."""
     beside = Path(f"{path}.{os.getpid()}.tmp")  # of this process alone
     try:
-        with open(beside, "wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-        for wait in (0.1, 0.2, 0.4, 0.8, 1.6, 0):
-            try:
-                os.replace(beside, path)
-                break
-            except PermissionError:  # on Windows, while another program reads it
-                if not wait:
-                    raise
-                time.sleep(wait)
-    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
+        beside.write_bytes(content)
+        try:
+            os.replace(beside, path)
+        except PermissionError:  # on Windows, while another program reads it: a moment later
+            time.sleep(3)
+            os.replace(beside, path)
+    except OSError as error:
         beside.unlink(missing_ok=True)
-        cause = error if isinstance(error, OSError) else error.__context__ or error
-        raise Failure(f"{path} could not be written ({getattr(cause, 'strerror', None) or cause}); "
-                      "what was saved there before is whole") from None
+        raise Failure(f"{path} could not be written ({error.strerror or error}); what was saved "
+                      "there before is whole") from None
 
 
 def write_or_say(path, content):

@@ -25,9 +25,8 @@ def give_hints(puzzles, largest_share):
     if not largest_share:
         return puzzles
     inputs, labels = puzzles["inputs"], puzzles["labels"]
-    size, device = len(inputs), inputs.device
-    share = largest_share * torch.rand(size, 1, device=device)
-    given = (torch.rand(inputs.shape, device=device) < share) & (labels != 0)
+    share = largest_share * torch.rand(len(inputs), 1, device=inputs.device)
+    given = (torch.rand(inputs.shape, device=inputs.device) < share) & (labels != 0)
     return {**puzzles, "inputs": torch.where(given, labels, inputs)}
 
 
@@ -54,7 +53,7 @@ class CsvTask:
     most_views = None  # how many views a puzzle has; None: more than anyone wants
     votes = False  # whether all views are asked, and equal answers count as votes: ARC alone
     any_answer = "any answer so far"  # the table's row for the best choice among all views' answers
-    box, separate = 0, False  # for pictures, see puzzles/draw.py
+    box, separate, fills = 0, False, 256 * (None,)  # for pictures, see puzzles/draw.py
 
     def __init__(self, path, device="cpu", train_puzzles=None):
         found, note = read.read_splits(path, self.read_file, train_puzzles)
@@ -79,10 +78,6 @@ class CsvTask:
     def symbols(self):
         """What a cell of a picture shows of each token; puzzles/draw.py has more about pictures."""
         return [character.strip(" .") for character in self.characters]
-
-    @property
-    def fills(self):
-        return [None] * len(self.characters)
 
     @staticmethod
     def tidy(tokens):

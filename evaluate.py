@@ -213,10 +213,8 @@ def pick_device(name):
 def pick_dtype(name, device):
     """The name of the number type that the nets compute in. None: bfloat16 on a GPU with units for
     it (not by emulation, as before NVIDIA's Ampere), else float32."""
-    if name is None:
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bfloat16" if fast else "float32"
-    return name
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return name or ("bfloat16" if fast else "float32")
 
 
 def compile_if_asked(asked, model, device):

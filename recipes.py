@@ -84,21 +84,17 @@ PAPER_TRM = dict(layers=2, prefix_len=16, T_H=3, T_L=4, steps=65_104, ema=0.999)
 def recipe(model="trm", task="sudoku", scale="small"):
     """{setting: value}. Raises BadInput."""
     values = {name: value for name, value, *_ in SETTINGS}
-    values |= dict(model=model, task=task, scale=scale)
-    if scale == "small":
-        if model == "trm" and task == "sudoku":
-            values["weight_decay"] = 0.2  # steadier; HRM learns more slowly with it
-        return values | SMALL.get(task, {})
-    if scale in ("medium", "large"):
-        if task != "sudoku":
-            raise BadInput(f"--scale {scale}: there is no such recipe for --task {task}")
-        return values | (MEDIUM if scale == "medium" else LARGE)
-    values |= PAPER
-    if model == "trm":
+    own = {"small": SMALL.get(task, {}), "medium": MEDIUM, "large": LARGE, "paper": PAPER}[scale]
+    values |= dict(model=model, task=task, scale=scale) | own
+    if scale in ("medium", "large") and task != "sudoku":
+        raise BadInput(f"--scale {scale}: there is no such recipe for --task {task}")
+    if scale == "small" and model == "trm" and task == "sudoku":
+        values["weight_decay"] = 0.2  # steadier; HRM learns more slowly with it
+    if scale == "paper" and model == "trm":
         values |= PAPER_TRM
         if task == "sudoku":
             values |= dict(mixer="mlp", T_L=6)
-    if task == "arc":
+    if scale == "paper" and task == "arc":
         values |= dict(weight_decay=0.1, steps=500_000)
     return values
 

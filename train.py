@@ -19,6 +19,7 @@ nothing halts early, and halting is not learned, both loops compute the same wei
 paper, arXiv 2506.21734, [J] TRM's, arXiv 2510.04871.
 """
 import copy
+import io
 import os
 import sys
 import time
@@ -191,7 +192,9 @@ def save(folder, s, step, seconds, parts, slots):
     random = [module.get_rng_state() for module in random_modules(slots["steps"].device)]
     state = {"settings": vars(s), "step": step, "seconds": seconds, "slots": slots,
              "random": random, **{name: part.state_dict() for name, part in parts.items()}}
-    cli.write_atomically(folder / "checkpoint.pt", lambda file: torch.save(state, file))
+    content = io.BytesIO()
+    torch.save(state, content)
+    cli.write_atomically(folder / "checkpoint.pt", content.getbuffer())
 
 
 def go_on(saved, folder, parts, slots):

@@ -12,17 +12,7 @@ from puzzles.draw import INK, LINE, NEW, WRONG, svg_page, svg_text
 
 HERE = Path(__file__).parent
 # What run.py and results.csv call an arm, and what the picture and the table call it.
-CLAIMS = {
-    "one step": "1. one refinement step in training",
-    "sixteen steps": "2. sixteen steps in training",
-    "two nets": "3. two nets in place of one",
-    "one-step gradient": "4. gradient: the last two calls",
-    "all recursions": "4. gradient: all recursions of a step",
-    "no carry": "5. no carry from step to step",
-    "x in every call": "6. x in every call",
-    "one state": "6. x in every call, and one state",
-    "HRM": "HRM in place of TRM",
-}
+CLAIMS = {claim: words for claim, (*_, words) in ARMS.items() if words}
 # The table's columns: the words at their head, after how many steps, and by which recipe.
 COLUMNS = [("after 4 steps", 4, ""), ("after 16", 16, ""),
            ("older recipe, after 4", 4, "older recipe")]
@@ -56,7 +46,7 @@ def claims_table(rows):
     heads = " | ".join(words for words, _, _ in COLUMNS)
     lines = [f"| what is changed | how | {heads} |", "|---|---" + "|---" * len(COLUMNS) + "|"]
     for claim, words in CLAIMS.items():
-        model, flags, patch = ARMS[claim]
+        model, flags, patch, _ = ARMS[claim]
         how = f"patch `{patch}`" if patch else f"`{flags or f'--model {model}'}`"
         cells = []
         for _, steps, more in COLUMNS:

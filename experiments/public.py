@@ -1,6 +1,7 @@
 """The authors' own weights, for Sudokus or mazes, made into a run that evaluate.py opens:
 `python -m experiments.public FILE FOLDER`.
 """
+import io
 import sys
 from pathlib import Path
 
@@ -65,9 +66,10 @@ def main(argv=None):
         if "settings" in public or "embedding.tokens" in public:
             raise cli.BadInput(f"{args.file}: no weights of the authors, but of this project")
         checkpoint = checkpoint_of(public, args.file)
-    s, path = checkpoint["settings"], Path(args.folder, "checkpoint.pt")
+    s, path, content = checkpoint["settings"], Path(args.folder, "checkpoint.pt"), io.BytesIO()
+    torch.save(checkpoint, content)
     cli.claim(args.folder)
-    cli.write_atomically(path, lambda file: torch.save(checkpoint, file))
+    cli.write_atomically(path, content.getbuffer())
     print(f"{path}: {s['model'].upper()} on {s['task']}; taken for granted: 8 heads, "
           f"T_H {s['T_H']}, T_L {s['T_L']}")
     return 0

@@ -13,24 +13,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cli
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).with_name("results.csv")
-ARMS = {  # what results.csv calls it: the model, the flags, the patch
-    "reference": ("trm", "", ""),
-    "HRM": ("hrm", "", ""),
-    "one step": ("trm", "--N_sup 1", ""),
-    "no carry": ("trm", "", "no-carry"),
-    "one-step gradient": ("trm", "", "one-step-gradient"),
-    "all recursions": ("trm", "", "all-recursions"),
-    "two nets": ("trm", "", "two-nets"),
-    "one state": ("trm", "", "one-state"),
-    "x in every call": ("trm", "", "x-in-every-call"),
-    "sixteen steps": ("trm", "--N_sup 16", ""),
+ARMS = {  # what results.csv calls it: the model, the flags, the patch; what pictures call it
+    "reference": ("trm", "", "", ""),
+    "one step": ("trm", "--N_sup 1", "", "1. one refinement step in training"),
+    "sixteen steps": ("trm", "--N_sup 16", "", "2. sixteen steps in training"),
+    "two nets": ("trm", "", "two-nets", "3. two nets in place of one"),
+    "one-step gradient": ("trm", "", "one-step-gradient", "4. gradient: the last two calls"),
+    "all recursions": ("trm", "", "all-recursions", "4. gradient: all recursions of a step"),
+    "no carry": ("trm", "", "no-carry", "5. no carry from step to step"),
+    "x in every call": ("trm", "", "x-in-every-call", "6. x in every call"),
+    "one state": ("trm", "", "one-state", "6. x in every call, and one state"),
+    "HRM": ("hrm", "", "", "HRM in place of TRM"),
 }
 
 
@@ -41,7 +41,7 @@ def name_of(claim, more):
 
 def row_of(claim, seed, more):
     """Train an arm with a seed and more flags -> its row in results.csv, a list. Raises Failure."""
-    model, flags, patch = ARMS[claim]
+    model, flags, patch, _ = ARMS[claim]
     command = f"train.py --model {model} --task sudoku {flags} {more} --seed {seed}".split()
     calls = [[sys.executable, *command]]
     if patch:  # git init, since inside another repository it may apply nothing
@@ -88,12 +88,8 @@ def main(argv=None):
             csv.writer(file, lineterminator="\n").writerow(row)
 
     with ThreadPoolExecutor(2) as two:
-        trainings = [two.submit(make, arm) for arm in wanted]
-        try:
-            for training in as_completed(trainings):
-                training.result()  # raises what went wrong
-        finally:  # after Ctrl-C, or where one has failed: those that have not begun do not begin
-            two.shutdown(wait=False, cancel_futures=True)
+        for _ in two.map(make, wanted):  # raises what went wrong; then no others begin
+            pass
     return 0
 
 

@@ -219,16 +219,6 @@ def test_the_tour_prints_what_it_shows(monkeypatch, capsys):
     assert ["".join(lines) for lines in pictures] == [(HERE / "heat.svg").read_text()]
 
 
-def test_movement_is_how_far_a_state_goes_in_each_cell_and_where_the_answer_is_wrong():
-    model = small(trm.TRM, prefix_len=2)
-    after = model.initial_carry(2)
-    for moved, wrong, _ in zip(*plot.movement(model, PUZZLES, 3), range(3), strict=True):
-        before, (after, logits, _) = after, model(after, PUZZLES["inputs"])
-        change = (after[0] - before[0]).square().sum(-1) / before[0].square().sum(-1)
-        assert_close(moved, change[:, 2:].sqrt())
-        assert torch.equal(wrong, logits.argmax(-1) != PUZZLES["labels"])
-
-
 def test_the_pictures_are_what_results_csv_has(tmp_path, monkeypatch):
     monkeypatch.chdir(HERE.parent)
     shutil.copy(HERE / "results.csv", tmp_path)
@@ -267,7 +257,7 @@ def test_the_commands_of_results_csv_can_be_run():
         _, program, *flags = row["command"].split()
         recipes.parse(flags, TASKS) if program == "train.py" else evaluate.parse(flags)
         if row["claim"] in run.ARMS:  # else run.py takes it for one that it has made
-            model, more, patch = run.ARMS[row["claim"]]
+            model, more, patch, _ = run.ARMS[row["claim"]]
             made = f"--model {model} --task sudoku {more} --seed {row['seed']}"
             assert (flags, row["patch"], row["threads"]) == (made.split(), patch, "1")
 
@@ -339,8 +329,8 @@ def test_run_trains_an_arm_under_its_patch_and_again_only_if_asked(tmp_path, mon
     header = (HERE / "results.csv").read_text().splitlines()[0]
     run.RESULTS.write_text(header + '\n"plain, --task maze",python,,3,1,float32,,,,,,,,\n')
     tiny = "--steps 1 --hidden_size 8 --num_heads 2 --train_puzzles 8 --test_puzzles 4"
-    monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "--lr nothing", ""),
-                                     "two": ("trm", tiny, "two-nets")})
+    monkeypatch.setattr(run, "ARMS", {"plain": ("trm", "--lr nothing", "", ""),
+                                     "two": ("trm", tiny, "two-nets", "")})
     asked = ["--seeds", "3", "--more=--task maze"]
     assert run.main(asked) == run.main(asked) == 0
     assert re.findall("(.*) trainings to make", capsys.readouterr().out) == ["1", "0"]
@@ -359,7 +349,7 @@ def test_run_trains_an_arm_under_its_patch_and_again_only_if_asked(tmp_path, mon
                                        f"two, --task maze, seed 3: {zeros} in results.csv\n")
     assert run.RESULTS.read_text() == before
     assert re.fullmatch(r"0.0 after [\d.]+ steps", row["halting"])
-    monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "")})
+    monkeypatch.setattr(run, "ARMS", {"none": ("trm", "--lr nothing", "", "")})
     seen.clear()
     with pytest.raises(cli.Failure, match="none, seed [0-9]: train.py: no number"):
         run.main(["--seeds", *"0123456789"])

@@ -26,13 +26,11 @@ def test_small_sudokus_are_solved_without_a_guess_and_share_no_solution():
 
 
 def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
-    seen = set()
     for split, (questions, answers) in read_set("sudoku/paper", read.read_sudoku).items():
         lines = (files.PUZZLES / "sudoku/paper" / f"{split}.csv").read_text().splitlines()[1:]
         ratings = [int(line.rsplit(",", 1)[1]) for line in lines]
         assert len(ratings) == len(questions) == files.SIZES[split]
         assert min(ratings) >= 10 and np.mean(ratings) >= 48
-        seen |= {sudoku.fingerprint(answer) for answer in answers.tolist()}
         random = np.random.RandomState(0)
         for i in range(0, len(ratings), len(ratings) // 4):
             question, answer = questions[i].tolist(), answers[i].tolist()
@@ -40,7 +38,6 @@ def test_hard_sudokus_have_one_solution_and_no_clue_to_spare():
         for clue in np.flatnonzero(question):  # of the last one, each is needed
             less = question[:clue] + [0] + question[clue + 1 :]
             assert len(sudoku.solutions(sudoku.propagate(less), random, limit=2)) == 2
-    assert len(seen) == sum(files.SIZES.values())
 
 
 def test_extreme_sudokus_and_those_beyond_have_one_solution_and_share_none():
