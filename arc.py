@@ -125,7 +125,7 @@ class Arc:
             raise BadInput(f"{path}: no test of a training task comes with its output, which "
                            "validation needs")
         self.tests = valid + asked
-        self.num_puzzles, self.learned = len(views), len(pairs)
+        self.num_puzzles, self.first_test = len(views), len(pairs)  # the tests follow the pairs
         self.first_id = torch.tensor(first_id, device=device)
         self.id_count = self.first_id.diff()
         self.first_pair = torch.tensor(first_pair, device=device)
@@ -134,8 +134,8 @@ class Arc:
         self.to_tensors(views, pairs + [pair for _, _, pair in self.tests], canvas, device)
         self.test_task = torch.tensor([number for number, _, _ in self.tests], device=device)
         order = torch.arange(len(self.tests), device=device)
-        self.splits = {"train": {"inputs": self.inputs[0, : self.learned],
-                                 "labels": self.labels[0, : self.learned]},
+        self.splits = {"train": {"inputs": self.inputs[0, : self.first_test],
+                                 "labels": self.labels[0, : self.first_test]},
                        "valid": self.through_view(order[: len(valid)], 0),
                        "test": self.through_view(order[len(valid) :], 0)}
 
@@ -193,7 +193,7 @@ class Arc:
         task = self.test_task[test]
         ids = self.first_id[task] + k % self.id_count[task]
         offset = torch.zeros_like(ids)[:, None].expand(-1, 2)
-        return {**self.show(self.learned + test, ids, offset), "test": test}
+        return {**self.show(self.first_test + test, ids, offset), "test": test}
 
     def view(self, puzzles, k):
         """View k of tests. Returns it, and the function that turns answers to it back: tokens

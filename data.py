@@ -53,7 +53,8 @@ class CsvTask:
     most_views = None  # how many views a puzzle has; None: more than anyone wants
     votes = False  # whether all views are asked, and equal answers count as votes: ARC alone
     any_answer = "any answer so far"  # the table's row for the best choice among all views' answers
-    box, separate, fills = 0, False, 256 * (None,)  # for pictures, see puzzles/draw.py
+    box, separate = 0, False  # for pictures, see puzzles/draw.py
+    fills = [None] * 256  # a picture's colour behind each token, which is a byte
 
     def __init__(self, path, device="cpu", train_puzzles=None):
         found, note = read.read_splits(path, self.read_file, train_puzzles)

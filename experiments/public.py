@@ -66,7 +66,8 @@ def main(argv=None):
         if "settings" in public or "embedding.tokens" in public:
             raise cli.BadInput(f"{args.file}: no weights of the authors, but of this project")
         checkpoint = checkpoint_of(public, args.file)
-    s, path, content = checkpoint["settings"], Path(args.folder, "checkpoint.pt"), io.BytesIO()
+    s, path = checkpoint["settings"], Path(args.folder, "checkpoint.pt")
+    content = io.BytesIO()
     torch.save(checkpoint, content)
     cli.claim(args.folder)
     cli.write_atomically(path, content.getbuffer())
